@@ -1,0 +1,24 @@
+//! Every limit of the domain, with its reason.
+
+/// Longest `namespace/name` of an image stream, in bytes (spec §1.3).
+pub const STREAM_KEY_BYTES: usize = 255;
+/// Longest repository name in an image reference, in bytes (spec §1.2).
+pub const REPOSITORY_NAME_BYTES: usize = 255;
+/// Longest tag, in bytes (spec §1.2).
+pub const TAG_BYTES: usize = 128;
+/// Longest namespace, in bytes: a DNS label (RFC 1123).
+pub const NAMESPACE_BYTES: usize = 63;
+/// Longest reason ("why"), in bytes. It is kept for ever in one event of at most 60 KiB.
+pub const REASON_BYTES: usize = 4096;
+/// Longest actor name, in bytes.
+pub const ACTOR_BYTES: usize = 256;
+/// Longest request id, in bytes.
+pub const REQUEST_ID_BYTES: usize = 128;
+/// All annotation (or label) keys and values of one object together, in bytes. They travel in one event.
+pub const ENTRIES_BYTES: usize = 32 * 1024;
+/// Longest label value, in bytes (Kubernetes' label syntax).
+pub const LABEL_VALUE_BYTES: usize = 63;
+/// Longest failure message that is kept, in bytes: a registry can send anything.
+pub const FAILURE_MESSAGE_BYTES: usize = 4096;
+/// Most tags one command may touch; its events are one indivisible run.
+pub const TAGS_PER_COMMAND: usize = 1000;
