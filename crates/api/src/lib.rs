@@ -1,1 +1,12 @@
-//! placeholder
+//! What Tagtrail says on the wire, generated from `proto/` when this crate is built.
+//!
+//! The documents are the `.proto` files themselves; everything here carries their comments.
+
+/// Version 1 of the API: the stored [`v1::Event`], the resources people see, and the services.
+#[allow(missing_docs, clippy::all, clippy::pedantic)] // Generated. The `.proto` files are where it is documented.
+pub mod v1 {
+    tonic::include_proto!("tagtrail.v1");
+
+    /// The compiled `.proto` files, for gRPC reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptors");
+}
