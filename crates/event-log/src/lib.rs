@@ -1,6 +1,6 @@
 //! The event log: what happened, in order, once. All else in this workspace can be rebuilt from here.
 //!
-//! This crate knows bytes, not image streams: a payload is an encoded event, and what it means is for others.
+//! The log itself knows bytes, not image streams: a payload is an encoded event. Only [`codec`] knows which.
 //!
 //! | module          | the one idea                                                                       |
 //! |-----------------|------------------------------------------------------------------------------------|
@@ -11,6 +11,7 @@
 //! | [`durable`]     | makes sled's `flush` reach the disk, and proves it at start                        |
 //! | [`memory`]      | the same log without a disk, for tests                                             |
 //! | [`blobs`]       | manifests and configurations by their digest, written before the event naming them |
+//! | [`codec`]       | domain events as the bytes that are kept for ever, and back                        |
 //! | `conformance`   | what every implementation of [`Log`] must do (feature `conformance`)               |
 //!
 //! *Sequence*: the position of an event in the whole log: 1, 2, 3 …, no gaps, and the only order there is.
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub mod blobs;
+pub mod codec;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod directory;

@@ -2,9 +2,12 @@
 
 use tagtrail_api::v1;
 use tagtrail_domain::event::{
-    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, Recorded, Run, TagMoved,
+    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, Recorded, Run,
+    TagMoved,
 };
-use tagtrail_domain::tag::{Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
+use tagtrail_domain::tag::{
+    Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
+};
 use tagtrail_domain::{
     Digest, Fact, Failure, FailureKind, HistoryItem, Namespace, Platform, StreamKey, TagName, Timestamp,
 };

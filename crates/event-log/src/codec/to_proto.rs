@@ -2,9 +2,7 @@
 
 use prost_types::Timestamp as ProtoTimestamp;
 use tagtrail_api::v1;
-use tagtrail_domain::event::{
-    HistoryChange, ImageRecorded, ImportFinished, MoveCause, Recorded, TagMoved,
-};
+use tagtrail_domain::event::{HistoryChange, ImageRecorded, ImportFinished, MoveCause, Recorded, TagMoved};
 use tagtrail_domain::tag::{
     Entries, ImportCondition, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
