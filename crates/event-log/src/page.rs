@@ -14,11 +14,16 @@ impl Page {
         Page { events: Vec::new(), events_left: max_events.max(1), bytes_left: max_bytes }
     }
 
+    /// Whether not even an empty event fits.
+    pub(crate) fn is_full(&self) -> bool {
+        self.events_left == 0
+    }
+
     /// Takes one more event if it fits. After a `false` the page is full.
     pub(crate) fn take(&mut self, stored: Stored) -> bool {
         let size = stored.payload.len();
         let first = self.events.is_empty();
-        if self.events_left == 0 || (size > self.bytes_left && !first) {
+        if self.is_full() || (size > self.bytes_left && !first) {
             return false;
         }
         self.events_left -= 1;

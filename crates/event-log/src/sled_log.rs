@@ -221,6 +221,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::conformance;
 
@@ -232,6 +234,52 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             move || SledLog::open(dir.path(), Options::new(ID)).unwrap().0
         });
+    }
+
+    fn events(log: &SledLog) -> Vec<Bytes> {
+        log.read(1, 100, 1000).unwrap().into_iter().map(|event| event.payload).collect()
+    }
+
+    fn three_events(dir: &Path) -> SledLog {
+        let (log, _) = SledLog::open(dir, Options::new(ID)).unwrap();
+        log.append(0, &[vec!["a".into(), "b".into()], vec!["c".into()]]).unwrap();
+        log
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_more_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = three_events(dir.path());
+        let follower = log.follow();
+        log.writer.lock().unwrap().journal.break_disk();
+        let error = log.append(3, &[vec!["d".into()]]).unwrap_err();
+        assert!(matches!(error, AppendError::Uncertain { .. }), "{error}");
+        // Not even with a disk that works again: what the failed sync lost is lost.
+        let error = log.append(3, &[vec!["d".into()]]).unwrap_err();
+        assert!(matches!(error, AppendError::Poisoned { .. }), "{error}");
+        assert_eq!((log.head(), follower.has_changed().unwrap()), (3, false), "nobody heard of it");
+        assert_eq!(events(&log), ["a", "b", "c"]);
+        drop(log);
+        let (log, _) = SledLog::open(dir.path(), Options::new(ID)).unwrap();
+        assert_eq!(log.append(3, &[vec!["d".into()]]).unwrap(), 4);
+    }
+
+    /// Readers get the truth from the journal meanwhile; the next start looks at everything and rebuilds sled.
+    #[test]
+    fn damage_met_while_serving_is_mended_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = three_events(dir.path());
+        log.copy.spoil(2);
+        assert_eq!(log.read(1, 1, 1000).unwrap().len(), 1, "what comes before is read as ever");
+        assert!(!log.directory.suspicion().exists());
+        assert_eq!(events(&log), ["a", "b", "c"]);
+        assert!(log.directory.suspicion().exists());
+        log.close().unwrap();
+
+        let (log, report) = SledLog::open(dir.path(), Options::new(ID)).unwrap();
+        assert!(report.to_string().contains("sled could not be used (event 2: "), "{report}");
+        assert_eq!(events(&log), ["a", "b", "c"]);
+        assert!(!log.directory.suspicion().exists());
     }
 
     /// With small segments and a sync of sled at every turn, every boundary is crossed.

@@ -188,7 +188,8 @@ pub(crate) struct Pieces {
 impl Pieces {
     /// Begins behind the header of a segment whose first sequence is `first`.
     pub(crate) fn of(bytes: Bytes, id: LogId, first: u64) -> Pieces {
-        Pieces { bytes, id, offset: SEGMENT_HEADER_BYTES, next: first, found: None }
+        let offset = SEGMENT_HEADER_BYTES.min(bytes.len());
+        Pieces { bytes, id, offset, next: first, found: None }
     }
 
     /// Where the walk stands in the file.

@@ -122,6 +122,9 @@ impl SledCopy {
         let mut next = from;
         let read = guarded(|| {
             for entry in self.events.range(range) {
+                if page.is_full() {
+                    return Ok(Ok(true));
+                }
                 let (key, value) = entry?;
                 let stored = match sequence_of(&key) {
                     Ok(sequence) if sequence == next => decode(next, &value),
@@ -159,6 +162,12 @@ impl SledCopy {
     /// Makes everything inserted so far durable.
     pub(crate) fn flush(&self) -> Result<(), String> {
         guarded(|| self.db.flush().map(drop))
+    }
+
+    /// Damages one event.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self, sequence: u64) {
+        self.events.insert(sequence.to_be_bytes(), &b"not a frame"[..]).unwrap();
     }
 
     /// Lets go of a damaged database, which may panic in closing as it may in anything else.
