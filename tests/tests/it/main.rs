@@ -1,0 +1,5 @@
+//! End to end: the real `tagtrail` binary against real registries and real kills.
+
+mod conformance;
+mod recorded;
+mod registry;
