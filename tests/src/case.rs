@@ -115,6 +115,11 @@ pub fn load(prefixes: &[impl AsRef<str>]) -> Result<Vec<Case>> {
 }
 
 impl Case {
+    /// Whether the case changes what the registry holds.
+    pub fn changes_upstream(&self) -> bool {
+        !self.setup.fill.is_empty() || self.steps.iter().any(|step| matches!(step, Step::Fill { .. }))
+    }
+
     /// Whether the case waits for scheduled imports, which then have to come soon.
     pub fn is_scheduled(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Until { .. }))

@@ -1,7 +1,7 @@
 //! A real registry, Debian's `docker-registry`, with the standard content of the recorded runs.
 //!
 //! Filling takes seconds, copying what a fill left on disk a tenth of one: the first test that needs the content
-//! makes it, everyone else copies. The copy is private, so tests may push and delete as they like.
+//! makes it, everyone else copies it, or shares it to read only. A copy is private: push and delete as you like.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
@@ -85,27 +85,37 @@ impl Registry {
     }
 }
 
-/// A registry's files: a temporary directory, gone when dropped.
+/// A registry's files. Files of one's own are gone when this is dropped.
 pub struct Storage {
-    directory: TempDir,
+    path: PathBuf,
+    _own: Option<TempDir>,
 }
 
 impl Storage {
     /// Files of a registry that holds nothing.
     pub fn empty() -> Result<Storage> {
-        Ok(Storage { directory: tempfile::tempdir()? })
+        Ok(Storage::own(tempfile::tempdir()?))
     }
 
-    /// Files of a registry that holds the standard content.
+    /// Files of a registry that holds the standard content and may be changed.
     pub fn filled() -> Result<Storage> {
         let storage = Storage::empty()?;
         copy(&standard_content()?, storage.path())?;
         Ok(storage)
     }
 
+    /// The standard content itself, for those who only read.
+    pub fn shared() -> Result<Storage> {
+        Ok(Storage { path: standard_content()?, _own: None })
+    }
+
     /// Where the files are.
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.path
+    }
+
+    fn own(directory: TempDir) -> Storage {
+        Storage { path: directory.path().to_owned(), _own: Some(directory) }
     }
 }
 
@@ -145,13 +155,14 @@ fn standard_content() -> Result<PathBuf> {
     let lock = File::create(parent.join("lock"))?;
     lock.lock()?;
     if !filled.exists() {
-        let storage = Storage { directory: tempfile::tempdir_in(&parent)? };
+        let directory = tempfile::tempdir_in(&parent)?;
+        let storage = Storage { path: directory.path().to_owned(), _own: None };
         let registry = Registry::serve(&storage, free_port()?, Access::Anonymous)?;
         let output = registry.fill(&["fill"])?;
         ensure!(output.status.success(), "fill_registry.py: {}", String::from_utf8_lossy(&output.stderr));
         drop(registry);
         // Only a complete fill gets the name others look for.
-        fs::rename(storage.directory.keep(), &filled)?;
+        fs::rename(directory.keep(), &filled)?;
     }
     Ok(filled)
 }

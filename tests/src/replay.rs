@@ -68,7 +68,7 @@ impl Difference {
 
 /// Plays `case` on the ports it names: 5001 and 5002 (registries), 5999 (nothing), 7400 and 7401 (Tagtrail).
 pub fn play(case: &Case) -> Result<Report> {
-    let storage = Storage::filled()?;
+    let storage = if case.changes_upstream() { Storage::filled()? } else { Storage::shared()? };
     let registry = Registry::serve(&storage, 5001, Access::Anonymous)?;
     let _guarded = Registry::serve(&storage, 5002, Access::Password)?;
     for arguments in &case.setup.fill {

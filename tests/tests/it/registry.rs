@@ -28,7 +28,7 @@ fn a_registrys_content_is_its_own() {
 
 #[test]
 fn a_registry_can_ask_for_a_password() {
-    let storage = Storage::filled().expect("content");
+    let storage = Storage::shared().expect("content");
     let port = free_port().expect("a port");
     let registry = Registry::serve(&storage, port, Access::Password).expect("it answers 401 and is ready");
     let refused = registry.fill(&["retag", "team/private:latest", "again"]).expect("python3");
