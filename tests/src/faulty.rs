@@ -196,7 +196,9 @@ fn answer(mut stream: TcpStream, content: &Mutex<Content>, stop: &AtomicBool) ->
         Fault::LyingHeader => send("200 OK", MANIFEST, &named(&another), &honest),
         // It does not even know that it lies: its header fits the bytes.
         Fault::OtherManifest => send("200 OK", MANIFEST, &named(&another), &another),
-        Fault::WebPage => send("200 OK", "text/html", "", "<!DOCTYPE html><title>Welcome to the hotel</title>"),
+        Fault::WebPage => {
+            send("200 OK", "text/html", "", "<!DOCTYPE html><title>Welcome to the hotel</title>")
+        }
         Fault::NoJson => send("200 OK", MANIFEST, &named("{oops"), "{oops"),
         Fault::DeepJson => {
             let deep = "[".repeat(10_000) + &"]".repeat(10_000);
@@ -215,7 +217,10 @@ fn answer(mut stream: TcpStream, content: &Mutex<Content>, stop: &AtomicBool) ->
         Fault::NoHttp => Ok(stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")?),
         Fault::HangUp => Ok(()),
         Fault::CutShort => {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {MANIFEST}\r\nContent-Length: {}\r\n\r\n", honest.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {MANIFEST}\r\nContent-Length: {}\r\n\r\n",
+                honest.len()
+            );
             Ok(stream.write_all((head + &honest[..honest.len() / 2]).as_bytes())?)
         }
         Fault::Endless => {

@@ -137,5 +137,7 @@ fn apart(name: &str, every: bool) -> Result<Output> {
     }
     // The binary is found, and built, out here: cargo may need the network and its own user.
     command.env("TAGTRAIL_BIN", binary::tagtrail());
+    // What could not be done is told in sentences; where in this program it was noticed does not help.
+    command.env("RUST_LIB_BACKTRACE", "0");
     Ok(command.stdin(Stdio::null()).output()?)
 }
