@@ -142,7 +142,9 @@ impl Play<'_> {
                     &rc.to_string(),
                     &output.status.code().unwrap_or(-1).to_string(),
                 );
-                self.compare(number, &what, "stdout", stdout, &String::from_utf8_lossy(&output.stdout));
+                // The recorder kept the digest without the end of its line.
+                let printed = String::from_utf8_lossy(&output.stdout);
+                self.compare(number, &what, "stdout", stdout, printed.trim_end());
                 Ok(())
             }
             Step::Until { until, state } => {
