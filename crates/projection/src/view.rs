@@ -245,6 +245,16 @@ impl View {
         std::fs::remove_dir_all(&old_place).map_err(fail)
     }
 
+    /// Deletes a read model that was only built to compare with.
+    ///
+    /// # Errors
+    /// [`ViewError::Database`] if its directory cannot be deleted.
+    pub fn discard(self) -> Result<(), ViewError> {
+        let directory = self.directory.clone();
+        drop(self);
+        std::fs::remove_dir_all(&directory).map_err(|e| database(&directory, &e))
+    }
+
     /// What differs between two read models at the same position, at most `limit` sentences, and how many rows were
     /// compared.
     #[must_use]
