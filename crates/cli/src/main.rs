@@ -1,1 +1,7 @@
-fn main() {}
+//! The command `tagtrail`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tagtrail_cli::run()
+}

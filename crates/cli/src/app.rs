@@ -1,0 +1,224 @@
+//! The grammar of the command line. Flags may stand anywhere; what is given twice counts once, the last time.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use tagtrail_api::v1::WriteOptions;
+
+use crate::commands::{
+    admin, annotate, completion, create, delete, describe, events, get, import_image, label, project, set,
+    status, tag, version,
+};
+use crate::config::{self, ClientFile};
+use crate::context::{self, Context};
+use crate::failure::Failure;
+use crate::flags;
+
+/// Where the server is, if nobody says.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7400";
+/// The namespace that is meant, if nobody says.
+const DEFAULT_NAMESPACE: &str = "default";
+
+#[derive(Parser)]
+#[command(
+    name = "tagtrail",
+    version,
+    about = "Image streams that remember: every image a tag has pointed to, and how to go back.",
+    args_override_self = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct Global {
+    /// The server to ask [default: http://127.0.0.1:7400]
+    #[arg(long, global = true, env = "TAGTRAIL_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// The namespace to act in [default: default]
+    #[arg(short, long, global = true, env = "TAGTRAIL_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// Who asks, as it is to be remembered [default: user@host]
+    #[arg(long = "as", global = true, env = "TAGTRAIL_ACTOR", value_name = "NAME")]
+    actor: Option<String>,
+    /// Why, as it is to be remembered
+    #[arg(long, global = true, value_name = "TEXT")]
+    reason: Option<String>,
+    /// An id for this request: given again, it does nothing again and gets the first answer
+    #[arg(long, global = true, value_name = "ID")]
+    request_id: Option<String>,
+    /// Only if the image stream is at this revision (see 'get is -o revision'); 0: only if there is none
+    #[arg(long, global = true, value_name = "NUMBER")]
+    expect_revision: Option<u64>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Import images from a registry now
+    ImportImage(import_image::Args),
+    /// Point a tag at an image, or delete tags
+    Tag(tag::Args),
+    /// Show objects: is, istag, itag, isimage, image
+    Get(get::Args),
+    /// Tell all about objects
+    Describe(describe::Args),
+    /// Delete image streams or tags
+    Delete(delete::Args),
+    /// Create an image stream or a tag
+    #[command(subcommand)]
+    Create(create::Create),
+    /// Set a property of an image stream
+    #[command(subcommand)]
+    Set(set::Set),
+    /// Set or remove annotations
+    Annotate(annotate::Args),
+    /// Set or remove labels
+    Label(label::Args),
+    /// Show the namespace to act in, or choose another
+    Project(project::Args),
+    /// Say how the server is
+    Status(status::Args),
+    /// Read the log of events
+    Events(events::Args),
+    /// For operators
+    #[command(subcommand)]
+    Admin(admin::Admin),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Say which version this is, and which the server is
+    Version(version::Args),
+}
+
+/// Runs the command this process was started with.
+pub(crate) fn run() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let failure = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => execute(cli),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                // Help that nobody reads any more is no failure.
+                _ = error.print();
+                Ok(())
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                _ = write!(io::stderr(), "{}", error.render());
+                Err(Failure::Told)
+            }
+            _ => Err(flags::mistake(&error, &Cli::command(), &arguments)),
+        },
+    };
+    match failure {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            _ = write!(io::stderr(), "{}", failure.text());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    // The namespace is what this command is about; a broken file must not keep it from being mended.
+    let file = match config::path() {
+        Some(path) => ClientFile::load(&path).map_err(Failure::client)?,
+        None => ClientFile::default(),
+    };
+    let given = |value: Option<String>| value.filter(|text| !text.is_empty());
+    let write = WriteOptions {
+        request_id: global.request_id.unwrap_or_default(),
+        expected_revision: global.expect_revision,
+        reason: global.reason.unwrap_or_default(),
+        actor: given(global.actor).unwrap_or_else(context::user_at_host),
+    };
+    let server = given(global.server).or(file.server).unwrap_or_else(|| DEFAULT_SERVER.into());
+    let namespace = given(global.namespace).or(file.namespace).unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+    let mut context = Context::new(server, namespace, write);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Output)?;
+    let result = runtime.block_on(dispatch(command, &mut context));
+    // What was printed belongs before what went wrong.
+    context.flush()?;
+    result
+}
+
+async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::ImportImage(args) => import_image::run(args, context).await,
+        Command::Tag(args) => tag::run(args, context).await,
+        Command::Get(args) => get::run(args, context).await,
+        Command::Describe(args) => describe::run(args, context).await,
+        Command::Delete(args) => delete::run(args, context).await,
+        Command::Create(args) => create::run(args, context).await,
+        Command::Set(args) => set::run(args, context).await,
+        Command::Annotate(args) => annotate::run(args, context).await,
+        Command::Label(args) => label::run(args, context).await,
+        Command::Project(args) => project::run(&args, context),
+        Command::Status(args) => status::run(args, context).await,
+        Command::Events(args) => events::run(args, context).await,
+        Command::Admin(args) => admin::run(args, context).await,
+        Command::Completion(args) => completion::run(&args, Cli::command(), context),
+        Command::Version(args) => version::run(args, context).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Cli::try_parse_from(&arguments)
+            .map_err(|error| flags::mistake(&error, &Cli::command(), &arguments).text())
+    }
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_may_stand_anywhere() {
+        for line in [
+            "tagtrail tag -d app:v1 -n test",
+            "tagtrail -n test tag app:v1 app:v2 --alias=true",
+            "tagtrail tag --source=docker team/app:2.0 app:v2 --reason x",
+            "tagtrail import-image app:dev --scheduled=false",
+            "tagtrail get is app -ojson --server http://h:1",
+            "tagtrail get is -o json -o yaml",
+            "tagtrail create istag app:v8 --from-image=team/app:dev -A note=hi -A who=me",
+            "tagtrail annotate is app a=b c-",
+            "tagtrail set image-lookup app --enabled=false",
+        ] {
+            if let Err(text) = parse(line) {
+                panic!("{line}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_as_oc_tells_them() {
+        let check = |line: &str, message: &str, command: &str| {
+            let want = format!("error: {message}\nSee '{command} --help' for usage.\n");
+            assert_eq!(parse(line).err().as_deref(), Some(&*want), "{line}");
+        };
+        check("tagtrail tag --foo a:1 b:1", "unknown flag: --foo", "tagtrail tag");
+        check("tagtrail get is -Z", "unknown shorthand flag: 'Z' in -Z", "tagtrail get");
+        check("tagtrail foo", "unknown command \"foo\" for \"tagtrail\"", "tagtrail");
+        check("tagtrail import-image a --from", "flag needs an argument: --from", "tagtrail import-image");
+        check(
+            "tagtrail tag a:1 b:1 --alias=maybe",
+            "invalid argument \"maybe\" for \"--alias\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            "tagtrail tag",
+        );
+        check("tagtrail set foo", "unknown command \"foo\" for \"tagtrail set\"", "tagtrail set");
+    }
+}

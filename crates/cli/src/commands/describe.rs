@@ -1,0 +1,140 @@
+//! `tagtrail describe` (spec §4.6, §4.7): all about an object, in words.
+
+use std::collections::BTreeMap;
+
+use crate::client::Client;
+use crate::commands::get::Finder;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::flags::on_off;
+use crate::k8s;
+use crate::kinds::{Kind, Targets};
+use crate::print::age::Now;
+use crate::print::describe;
+use crate::print::image::{self, Presentation};
+use crate::print::table::Object;
+
+/// Tell all about objects. A name that fits none stands for all that begin with it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// TYPE [NAME...], or TYPE/NAME...
+    #[arg(value_name = "TYPE")]
+    words: Vec<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    all_namespaces: bool,
+    /// Only those with these labels: a=b,c!=d,e in (f,g),!h
+    #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
+    selector: Option<String>,
+}
+
+/// Describes objects.
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let targets = Targets::parse(&args.words).map_err(Failure::client)?;
+    let client = context.client()?;
+    let namespace = if args.all_namespaces { String::new() } else { context.namespace.clone() };
+    let now = Now::by_the_clock();
+    let finder = Finder { client: &client, namespace: &namespace, whole: false };
+    let mut failures = Vec::new();
+    let mut found = Vec::new();
+    match &targets {
+        Targets::Named { .. } if args.selector.is_some() => {
+            return Err(Failure::client("name cannot be provided when a selector is specified"));
+        }
+        Targets::Named { list, slashed } => {
+            for (kind, name) in list {
+                match of_name(&client, &finder, *kind, name, now).await {
+                    Ok(text) => found.push(text),
+                    Err(failure) if failure.is_not_found() && list.len() == 1 && !slashed => {
+                        return of_prefix(&client, &finder, *kind, name, failure, now, context).await;
+                    }
+                    Err(failure) => failures.push(failure),
+                }
+            }
+        }
+        Targets::All(kinds) => {
+            for kind in kinds {
+                for object in finder.all(*kind, args.selector.as_deref().unwrap_or_default()).await? {
+                    found.push(of_object(&client, &finder, &object, now).await?);
+                }
+            }
+            if found.is_empty() {
+                let place =
+                    if args.all_namespaces { String::new() } else { format!(" in {namespace} namespace.") };
+                context.warn(&format!("No resources found{place}"))?;
+            }
+        }
+    }
+    context.print(&found.join("\n\n"))?;
+    Failure::all(failures)
+}
+
+/// Describes everything whose name begins with a word, or tells what was wrong with the word.
+async fn of_prefix(
+    client: &Client,
+    finder: &Finder<'_>,
+    kind: Kind,
+    prefix: &str,
+    failure: Failure,
+    now: Now,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    if matches!(kind, Kind::StreamImage | Kind::Image) {
+        return Err(failure);
+    }
+    let mut any = false;
+    for object in finder.all(kind, "").await? {
+        if object.name().starts_with(prefix) {
+            let text = of_object(client, finder, &object, now).await?;
+            context.print(&format!("{text}\n"))?;
+            any = true;
+        }
+    }
+    if any { Ok(()) } else { Err(failure) }
+}
+
+async fn of_object(
+    client: &Client,
+    finder: &Finder<'_>,
+    object: &Object,
+    now: Now,
+) -> Result<String, Failure> {
+    let namespace = object.stream().map_or(finder.namespace, |stream| &stream.namespace);
+    let there = Finder { namespace, ..*finder };
+    of_name(client, &there, object.kind(), &object.name(), now).await
+}
+
+async fn of_name(
+    client: &Client,
+    finder: &Finder<'_>,
+    kind: Kind,
+    name: &str,
+    now: Now,
+) -> Result<String, Failure> {
+    if kind == Kind::Stream {
+        return Ok(describe::stream(&client.description(finder.namespace, name).await?, now));
+    }
+    match finder.named(kind, name).await? {
+        Object::StreamTag(tag) | Object::ImageTag(tag) => {
+            let Some(found) = &tag.image else {
+                return Err(Failure::server(
+                    "NotFound",
+                    &format!("imagetags.image.openshift.io \"{name}\" not found"),
+                ));
+            };
+            let spec = tag.stream.as_ref().and_then(|stream| stream.tags.first()?.spec.as_ref());
+            let annotations = match kind {
+                Kind::StreamTag => spec.map(|spec| k8s::entries(&spec.annotations)).unwrap_or_default(),
+                _ => BTreeMap::new(),
+            };
+            let shown =
+                Presentation { name: &found.digest, reference: Some(&tag.resolved_reference), annotations };
+            Ok(image::block(found, &shown, now))
+        }
+        Object::StreamImage { image: found, .. } => {
+            Ok(image::block(&found, &Presentation { name: &found.digest, ..Presentation::default() }, now))
+        }
+        Object::Image(found) => Ok(image::block(&found, &Presentation::default(), now)),
+        Object::Stream(_) => Err(client.nonsense()),
+    }
+}

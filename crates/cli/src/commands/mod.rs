@@ -1,0 +1,18 @@
+//! A file per command. Each asks the server and prints what it says.
+
+pub(crate) mod admin;
+pub(crate) mod annotate;
+pub(crate) mod completion;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod events;
+pub(crate) mod get;
+pub(crate) mod import_image;
+pub(crate) mod label;
+mod metadata;
+pub(crate) mod project;
+pub(crate) mod set;
+pub(crate) mod status;
+pub(crate) mod tag;
+pub(crate) mod version;

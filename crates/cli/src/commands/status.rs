@@ -1,0 +1,96 @@
+//! `tagtrail status`: how the server is.
+
+use serde_json::{Map, Value};
+use tagtrail_api::v1::{GetStatusRequest, GetStatusResponse};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::print::age::{Now, rfc3339};
+use crate::print::describe::Sections;
+use crate::print::{tabs, yaml};
+
+/// Say how the server is.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// json or yaml
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json", "yaml"])]
+    output: Option<String>,
+}
+
+/// Says how the server is.
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let answer = client.admin().get_status(GetStatusRequest {}).await;
+    let status = answer.map_err(|status| client.refusal(&status))?.into_inner();
+    let text = match args.output.as_deref() {
+        None => in_words(&status, Now::by_the_clock()),
+        Some("yaml") => yaml::document(&in_json(&status)),
+        Some(_) => {
+            let text = serde_json::to_string_pretty(&in_json(&status)).expect("keys are text");
+            text + "\n"
+        }
+    };
+    context.print(&text)
+}
+
+fn in_words(status: &GetStatusResponse, now: Now) -> String {
+    let mut text = Sections::default();
+    text.pair("Version", &status.version);
+    text.pair("Log ID", &status.log_id);
+    text.pair(
+        "Uptime",
+        &humantime::format_duration(std::time::Duration::from_secs(status.uptime_seconds)).to_string(),
+    );
+    text.pair("Head", &status.head.to_string());
+    text.pair("Projected", &status.projected.to_string());
+    if let Some(published) = status.published {
+        text.pair("Published", &published.to_string());
+    }
+    text.pair("Last Event", &status.last_event_at.as_ref().map(|at| now.ago(Some(at))).unwrap_or_default());
+    text.pair("Pending Imports", &status.pending_imports.to_string());
+    text.pair("Findings", &status.findings.join("\n"));
+    tabs::elastic(&text.0)
+}
+
+fn in_json(status: &GetStatusResponse) -> Value {
+    let mut object = Map::new();
+    object.insert("head".into(), status.head.into());
+    object.insert("projected".into(), status.projected.into());
+    if let Some(published) = status.published {
+        object.insert("published".into(), published.into());
+    }
+    object.insert("logId".into(), status.log_id.clone().into());
+    object.insert("version".into(), status.version.clone().into());
+    object.insert("uptimeSeconds".into(), status.uptime_seconds.into());
+    object.insert("findings".into(), status.findings.clone().into());
+    object.insert("pendingImports".into(), status.pending_imports.into());
+    if let Some(at) = &status.last_event_at {
+        object.insert("lastEventAt".into(), rfc3339(at).into());
+    }
+    object.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_tells_the_positions() {
+        let status = GetStatusResponse {
+            head: 12,
+            projected: 12,
+            log_id: "0b1c".into(),
+            version: "0.1.0".into(),
+            uptime_seconds: 3,
+            ..GetStatusResponse::default()
+        };
+        let keys: Vec<String> = in_json(&status).as_object().expect("an object").keys().cloned().collect();
+        assert_eq!(
+            keys,
+            ["head", "projected", "logId", "version", "uptimeSeconds", "findings", "pendingImports"]
+        );
+        let published = GetStatusResponse { published: Some(11), ..status.clone() };
+        assert_eq!(in_json(&published)["published"], 11);
+        assert!(in_words(&status, Now::by_the_clock()).contains("Uptime:\t\t\t3s\n"));
+    }
+}

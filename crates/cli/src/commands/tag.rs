@@ -1,0 +1,394 @@
+//! `tagtrail tag SOURCE DESTINATION…` and `tagtrail tag -d TAG…` (spec §2.5).
+//!
+//! What can be told wrong without the server is told here, in `oc`'s words and `oc`'s order; then one call for each
+//! destination in turn. The first that fails ends it; those before it stay done.
+
+use std::time::Duration;
+
+use tagtrail_api::v1::{
+    DeleteTagRequest, ImportMode, ImportPolicy, ReferencePolicy, SetTagRequest, SetTagResponse, SourceKind,
+    TagSource,
+};
+use tagtrail_domain::{ImageReference, TagName};
+
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::flags::on_off;
+use crate::kinds::stream_and_tag;
+
+/// Point a tag at an image: a container image, another tag (its present image, or with --alias whatever it will
+/// point to), or an image of a stream. With -d, delete tags.
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
+pub(crate) struct Args {
+    /// SOURCE DESTINATION..., or with -d only DESTINATION...
+    #[arg(value_name = "SOURCE|DESTINATION")]
+    words: Vec<String>,
+    /// Delete the tags
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    delete: bool,
+    /// Follow the source tag from now on; both must be of one image stream
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    alias: bool,
+    /// What SOURCE is: imagestreamtag (istag), imagestreamimage (isimage), docker (dockerimage)
+    #[arg(long, value_name = "KIND")]
+    source: Option<String>,
+    /// Only point at the source, never import it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    reference: bool,
+    /// Look again and again
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    scheduled: bool,
+    /// Allow plain HTTP and unverified certificates
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    insecure: bool,
+    /// How consumers shall pull: source or local
+    #[arg(long, value_name = "POLICY", default_value = "source")]
+    reference_policy: String,
+    /// What to make of an image index: Legacy or PreserveOriginal
+    #[arg(long, value_name = "MODE")]
+    import_mode: Option<String>,
+    /// Wait until the import has ended, at most this long
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+}
+
+/// Sets or deletes tags.
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    if args.words.is_empty() && !args.delete {
+        return Err(usage(
+            "you must specify a source and at least one destination or one or more tags to delete",
+        ));
+    }
+    let client = context.client()?;
+    if args.delete {
+        return delete(&args, &client, context).await;
+    }
+    let source = Source::parse(&args, &context.namespace)?;
+    let destinations = destinations(&args.words[1..], &context.namespace)?;
+    let mut kind = source.kind;
+    if flaw(&args, kind, &source, &destinations).is_some()
+        && kind == SourceKind::ImageStreamTag
+        && !args.alias
+    {
+        // `oc` looks the tag up before it checks the rest, so that a missing source is told first.
+        kind = present_kind(&client, &source).await?;
+    }
+    if let Some(flaw) = flaw(&args, kind, &source, &destinations) {
+        return Err(flaw);
+    }
+    if source.reference.name.is_empty() {
+        // A dotted name alone reads as a registry: there is nothing left to pull from it.
+        let tag = destinations.first().map_or("", |destination| &destination.text);
+        return Err(Failure::invalid("ImageStreamTag", tag, "tag.from.name: Required value"));
+    }
+    for (index, destination) in destinations.iter().enumerate() {
+        set(&args, &source, destination, index, &client, context).await?;
+    }
+    Ok(())
+}
+
+/// What the first argument names.
+struct Source {
+    text: String,
+    reference: ImageReference,
+    kind: SourceKind,
+    /// The namespace a stream is looked for in, where none is written.
+    current: String,
+}
+
+impl Source {
+    fn parse(args: &Args, namespace: &str) -> Result<Self, Failure> {
+        let text = args.words[0].clone();
+        let explicit =
+            args.source.as_deref().filter(|word| !word.is_empty()).map(explicit_kind).transpose()?;
+        let mut reference = ImageReference::parse(&text)
+            .map_err(|error| Failure::client(format!("invalid SOURCE: {error}")))?;
+        let kind = explicit.unwrap_or_else(|| implied_kind(&reference));
+        if kind != SourceKind::DockerImage {
+            if !reference.registry.is_empty() {
+                return Err(Failure::client(
+                    "server in SOURCE is only allowed when providing a container image",
+                ));
+            }
+            if reference.namespace == "library" {
+                reference.namespace = namespace.to_owned();
+            }
+            if kind == SourceKind::ImageStreamTag && reference.tag.is_empty() {
+                return Err(Failure::client(
+                    "--source=ImageStreamTag requires a valid <name>:<tag> in SOURCE",
+                ));
+            }
+            if kind == SourceKind::ImageStreamImage && reference.digest.is_none() {
+                return Err(Failure::client(
+                    "--source=ImageStreamImage requires a valid <name>@<id> in SOURCE",
+                ));
+            }
+            if reference.name.contains('/') {
+                let name = &reference.name;
+                return Err(Failure::client(format!(
+                    "invalid resource name \"{name}\": [may not contain '/']"
+                )));
+            }
+        }
+        Ok(Self { text, reference, kind, current: namespace.to_owned() })
+    }
+
+    /// The namespace its stream lives in.
+    fn namespace(&self) -> &str {
+        if self.reference.namespace.is_empty() { &self.current } else { &self.reference.namespace }
+    }
+
+    /// It, without its namespace, as it goes to the server.
+    fn name(&self) -> String {
+        match self.kind {
+            SourceKind::DockerImage | SourceKind::Unspecified => self.reference.to_string(),
+            SourceKind::ImageStreamTag => format!("{}:{}", self.reference.name, self.reference.tag),
+            SourceKind::ImageStreamImage => {
+                let digest = self.reference.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+                format!("{}@{digest}", self.reference.name)
+            }
+        }
+    }
+}
+
+fn explicit_kind(word: &str) -> Result<SourceKind, Failure> {
+    match word.to_lowercase().as_str() {
+        "imagestreamtag" | "istag" => Ok(SourceKind::ImageStreamTag),
+        "imagestreamimage" | "isimage" => Ok(SourceKind::ImageStreamImage),
+        "docker" | "dockerimage" => Ok(SourceKind::DockerImage),
+        _ => Err(usage(&format!(
+            "invalid source \"{word}\"; valid values are docker, dockerimage, imagestreamimage, imagestreamtag, isimage, istag"
+        ))),
+    }
+}
+
+fn implied_kind(reference: &ImageReference) -> SourceKind {
+    if !reference.registry.is_empty() {
+        SourceKind::DockerImage
+    } else if reference.digest.is_some() {
+        SourceKind::ImageStreamImage
+    } else if reference.tag.is_empty() {
+        // A bare name is a name on Docker Hub.
+        SourceKind::DockerImage
+    } else {
+        SourceKind::ImageStreamTag
+    }
+}
+
+/// A place a tag is to be set.
+struct Destination {
+    namespace: String,
+    /// `stream:tag`, as typed.
+    text: String,
+}
+
+fn destinations(words: &[String], namespace: &str) -> Result<Vec<Destination>, Failure> {
+    let parse = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
+        [text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
+        ["", _] => Err(Failure::client(format!("invalid namespace \"\" for image stream \"{word}\""))),
+        [_, ""] => Err(Failure::client(format!("invalid name \"\" for image stream \"{word}\""))),
+        [namespace, text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
+        _ => Err(Failure::client(format!("invalid image stream \"{word}\""))),
+    };
+    words.iter().map(parse).collect()
+}
+
+/// The first thing that cannot be, in the order in which `oc` looks.
+fn flaw(args: &Args, kind: SourceKind, source: &Source, destinations: &[Destination]) -> Option<Failure> {
+    let importing = args.scheduled || args.insecure;
+    if let Some(flaw) = flaw_of_policies(args) {
+        return Some(flaw);
+    }
+    if destinations.is_empty() {
+        return Some(Failure::client("at least a destination is required"));
+    }
+    for destination in destinations {
+        let tag = destination.text.split_once(':').map_or("", |(_, tag)| tag);
+        if let Some(error) = (!tag.is_empty()).then(|| TagName::parse(tag).err()).flatten() {
+            return Some(Failure::client(error));
+        }
+    }
+    if kind != SourceKind::DockerImage && importing {
+        return Some(Failure::client("only container images can have importing flags set"));
+    }
+    if args.alias && importing {
+        return Some(Failure::client(
+            "cannot set a container image tag as an alias and also set import flags",
+        ));
+    }
+    let across = |to: &Destination| {
+        let stream = to.text.split_once(':').map_or(&*to.text, |(stream, _)| stream);
+        to.namespace != source.namespace() || stream != source.reference.name
+    };
+    if args.alias && kind != SourceKind::DockerImage && destinations.iter().any(across) {
+        return Some(Failure::client("cannot set alias across different Image Streams"));
+    }
+    None
+}
+
+fn flaw_of_policies(args: &Args) -> Option<Failure> {
+    if !matches!(&*args.reference_policy, "source" | "local") {
+        return Some(Failure::client("reference policy must be set to 'source' or 'local'"));
+    }
+    if !matches!(args.import_mode.as_deref(), None | Some("" | "Legacy" | "PreserveOriginal")) {
+        return Some(Failure::client("valid ImportMode values are Legacy or PreserveOriginal"));
+    }
+    None
+}
+
+/// What a source tag points to at present: an image, or for a reference tag a name in a registry.
+async fn present_kind(client: &Client, source: &Source) -> Result<SourceKind, Failure> {
+    let reference = &source.reference;
+    let stream = client.stream(source.namespace(), &reference.name, 1).await?;
+    let status = stream.statuses.iter().find(|status| status.tag == reference.tag);
+    match status.and_then(|status| status.items.first()) {
+        None => Err(Failure::client(format!(
+            "\"{}\" is not currently pointing to an image, cannot use it as the source of a tag",
+            source.text
+        ))),
+        Some(item) if item.image.is_empty() => Ok(SourceKind::DockerImage),
+        Some(_) => Ok(SourceKind::ImageStreamImage),
+    }
+}
+
+async fn set(
+    args: &Args,
+    source: &Source,
+    destination: &Destination,
+    index: usize,
+    client: &Client,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let (name, tag) = stream_and_tag_of(&destination.text)?;
+    let elsewhere = destination.namespace != context.namespace;
+    let from_namespace = match (source.kind, elsewhere) {
+        (SourceKind::DockerImage, _) => String::new(),
+        (_, true) => source.namespace().to_owned(),
+        (_, false) => source.reference.namespace.clone(),
+    };
+    let request = SetTagRequest {
+        namespace: destination.namespace.clone(),
+        name: name.to_owned(),
+        tag: tag.to_owned(),
+        source: Some(TagSource { kind: source.kind.into(), namespace: from_namespace, name: source.name() }),
+        alias: args.alias,
+        reference: args.reference,
+        import_policy: Some(ImportPolicy {
+            insecure: args.insecure,
+            scheduled: args.scheduled,
+            import_mode: import_mode(args.import_mode.as_deref()).into(),
+        }),
+        reference_policy: reference_policy(&args.reference_policy).into(),
+        wait_ms: args.wait.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
+        write: Some(context.write_options(index)),
+        ..SetTagRequest::default()
+    };
+    let answer = client.tags().set_tag(request).await.map_err(|status| client.refusal(&status))?.into_inner();
+    let shown = shown_source(source, answer.source.as_ref());
+    context.print(&message(args, destination, &context.namespace, &shown))?;
+    match args.wait {
+        Some(wait) => outcome(&answer, &destination.text, wait),
+        None => Ok(()),
+    }
+}
+
+/// The source as the message names it: what the server made of it, with the namespace that was typed.
+fn shown_source(source: &Source, made: Option<&TagSource>) -> String {
+    let made = made.filter(|made| !made.name.is_empty());
+    let (kind, name) =
+        made.map_or_else(|| (source.kind, source.name()), |made| (made.kind(), made.name.clone()));
+    if kind == SourceKind::DockerImage || source.reference.namespace.is_empty() {
+        name
+    } else {
+        format!("{}/{name}", source.reference.namespace)
+    }
+}
+
+fn message(args: &Args, destination: &Destination, current: &str, source: &str) -> String {
+    let here = destination.namespace == current;
+    let tag = if here {
+        destination.text.clone()
+    } else {
+        format!("{}/{}", destination.namespace, destination.text)
+    };
+    match (args.alias, args.scheduled) {
+        (true, _) => format!("Tag {tag} set up to track {source}.\n"),
+        (false, true) if here => format!("Tag {tag} set to import {source} periodically.\n"),
+        (false, true) => format!("Tag {tag} set to {source} periodically.\n"),
+        (false, false) => format!("Tag {tag} set to {source}.\n"),
+    }
+}
+
+/// What became of the import that was waited for.
+fn outcome(answer: &SetTagResponse, tag: &str, wait: Duration) -> Result<(), Failure> {
+    if answer.importing {
+        let wait = humantime::format_duration(wait);
+        return Err(Failure::client(format!(
+            "the import of {tag} is still under way after {wait}; it goes on"
+        )));
+    }
+    let stream = answer.tag.as_ref().and_then(|tag| tag.stream.as_ref());
+    let condition = stream.and_then(|stream| stream.statuses.first()?.import_failure.as_ref());
+    match condition.and_then(|condition| condition.failure.as_ref()) {
+        Some(failure) => Err(Failure::client(format!("the import of {tag} failed: {}", failure.message))),
+        None => Ok(()),
+    }
+}
+
+async fn delete(args: &Args, client: &Client, context: &mut Context) -> Result<(), Failure> {
+    let destinations = destinations(&args.words, &context.namespace)?;
+    if args.alias {
+        return Err(Failure::client("--alias and --delete may not be both specified"));
+    }
+    if let Some(flaw) = flaw_of_policies(args) {
+        return Err(flaw);
+    }
+    if args.source.as_deref().is_some_and(|word| !word.is_empty()) {
+        return Err(Failure::client("cannot specify a source kind when deleting"));
+    }
+    if args.scheduled || args.insecure {
+        return Err(Failure::client("cannot set flags for importing images when deleting a tag"));
+    }
+    if args.import_mode.as_deref().is_some_and(|mode| !mode.is_empty()) {
+        return Err(Failure::client("cannot specify an import mode when deleting"));
+    }
+    if destinations.is_empty() {
+        return Err(Failure::client("at least a destination is required"));
+    }
+    for (index, destination) in destinations.iter().enumerate() {
+        let (name, tag) = stream_and_tag_of(&destination.text)?;
+        let request = DeleteTagRequest {
+            namespace: destination.namespace.clone(),
+            name: name.to_owned(),
+            tag: tag.to_owned(),
+            write: Some(context.write_options(index)),
+        };
+        client.tags().delete_tag(request).await.map_err(|status| client.refusal(&status))?;
+        context.print(&format!("Deleted tag {}/{}.\n", destination.namespace, destination.text))?;
+    }
+    Ok(())
+}
+
+fn stream_and_tag_of(text: &str) -> Result<(&str, &str), Failure> {
+    if !text.contains(':') {
+        return Err(Failure::client(format!("\"{text}\" must be of the form <stream_name>:<tag>")));
+    }
+    stream_and_tag(text)
+        .ok_or_else(|| Failure::server("BadRequest", "ImageStreamTags must be retrieved with <name>:<tag>"))
+}
+
+/// The import mode for a word that was checked.
+pub(crate) fn import_mode(word: Option<&str>) -> ImportMode {
+    if word == Some("PreserveOriginal") { ImportMode::PreserveOriginal } else { ImportMode::Legacy }
+}
+
+/// The reference policy for a word that was checked.
+pub(crate) fn reference_policy(word: &str) -> ReferencePolicy {
+    if word.eq_ignore_ascii_case("local") { ReferencePolicy::Local } else { ReferencePolicy::Source }
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::Usage { message: message.to_owned(), hint: "See 'tagtrail tag -h' for help and examples".into() }
+}

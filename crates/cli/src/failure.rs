@@ -1,0 +1,100 @@
+//! How everything that goes wrong is told: in the lines `oc` would print, and exit code 1.
+
+use std::io;
+
+/// Something went wrong, and this is what people read of it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// This client refuses: `error: …`.
+    Client(String),
+    /// The command was given wrongly; where to read more.
+    Usage {
+        /// What was wrong.
+        message: String,
+        /// Where help stands, as a whole line.
+        hint: String,
+    },
+    /// The server refuses, in its lines.
+    Server {
+        /// The line or lines to print.
+        text: String,
+        /// Whether it is that something does not exist.
+        not_found: bool,
+    },
+    /// It was told already.
+    Told,
+    /// Several things, in order.
+    Several(Vec<Failure>),
+    /// The output could not be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// This client refuses.
+    pub(crate) fn client(message: impl ToString) -> Self {
+        Self::Client(message.to_string())
+    }
+
+    /// The server's words for it: `Error from server (NotFound): …`.
+    pub(crate) fn server(word: &str, message: &str) -> Self {
+        Self::Server { text: format!("Error from server ({word}): {message}"), not_found: word == "NotFound" }
+    }
+
+    /// `The ImageStream "x" is invalid: …`, one line for each of several causes.
+    pub(crate) fn invalid(kind: &str, name: &str, message: &str) -> Self {
+        let causes: Vec<&str> = message.lines().filter(|line| !line.is_empty()).collect();
+        let message = match *causes {
+            [] => String::new(),
+            [one] => one.trim_start_matches("* ").to_owned(),
+            _ => causes.iter().map(|cause| format!("\n* {}", cause.trim_start_matches("* "))).collect(),
+        };
+        Self::Server { text: format!("The {kind} \"{name}\" is invalid: {message}"), not_found: false }
+    }
+
+    /// `Ok`, or the one failure, or all of them.
+    pub(crate) fn all(mut failures: Vec<Self>) -> Result<(), Self> {
+        match failures.len() {
+            0 => Ok(()),
+            1 => Err(failures.remove(0)),
+            _ => Err(Self::Several(failures)),
+        }
+    }
+
+    /// Whether something does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Server { not_found: true, .. })
+    }
+
+    /// Whether it is only that nobody reads our output any more.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The text for standard error, newline included.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Client(message) => format!("error: {message}\n"),
+            Self::Usage { message, hint } => format!("error: {message}\n{hint}\n"),
+            Self::Server { text, .. } => format!("{text}\n"),
+            Self::Told => String::new(),
+            Self::Several(failures) => failures.iter().map(Self::text).collect(),
+            Self::Output(error) => format!("error: cannot write the output: {error}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_read_as_they_do_in_oc() {
+        let check = |failure: Failure, want: &str| assert_eq!(failure.text(), want);
+        check(Failure::client("no"), "error: no\n");
+        check(Failure::server("NotFound", "x not found"), "Error from server (NotFound): x not found\n");
+        check(Failure::invalid("ImageStream", "App", "a: b"), "The ImageStream \"App\" is invalid: a: b\n");
+        let two = "The ImageStream \"x\" is invalid: \n* a: b\n* c: d\n";
+        check(Failure::invalid("ImageStream", "x", "a: b\nc: d"), two);
+        check(Failure::invalid("ImageStream", "x", "\n* a: b\n* c: d"), two);
+    }
+}

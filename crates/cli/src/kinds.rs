@@ -1,0 +1,203 @@
+//! The words for the kinds of things: `is`, `imagestreamtags.image.openshift.io`, and all between.
+
+/// A kind of object this client knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// An image stream.
+    Stream,
+    /// A tag with its present image.
+    StreamTag,
+    /// A tag with what it follows and what it has pointed to.
+    ImageTag,
+    /// An image in the history of a stream.
+    StreamImage,
+    /// An image by its digest.
+    Image,
+}
+
+impl Kind {
+    /// Finds the kind for a word, in its short, singular, plural or full form and any case.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        let lower = word.to_lowercase();
+        let bare = match lower.split_once('.') {
+            None => &*lower,
+            Some((bare, "image.openshift.io" | "v1.image.openshift.io")) => bare,
+            Some(_) => return None,
+        };
+        match bare {
+            "is" | "imagestream" | "imagestreams" => Some(Self::Stream),
+            "istag" | "imagestreamtag" | "imagestreamtags" => Some(Self::StreamTag),
+            "itag" | "imagetag" | "imagetags" => Some(Self::ImageTag),
+            "isimage" | "imagestreamimage" | "imagestreamimages" => Some(Self::StreamImage),
+            "image" | "images" => Some(Self::Image),
+            _ => None,
+        }
+    }
+
+    /// `imagestream.image.openshift.io`: how one of them is named.
+    pub(crate) fn singular(self) -> &'static str {
+        match self {
+            Self::Stream => "imagestream.image.openshift.io",
+            Self::StreamTag => "imagestreamtag.image.openshift.io",
+            Self::ImageTag => "imagetag.image.openshift.io",
+            Self::StreamImage => "imagestreamimage.image.openshift.io",
+            Self::Image => "image.image.openshift.io",
+        }
+    }
+
+    /// `ImageStreamTags`: how a bad name of one is complained about.
+    pub(crate) fn plural_words(self) -> &'static str {
+        match self {
+            Self::Stream => "ImageStreams",
+            Self::StreamTag => "ImageStreamTags",
+            Self::ImageTag => "ImageTags",
+            Self::StreamImage => "ImageStreamImages",
+            Self::Image => "Images",
+        }
+    }
+}
+
+/// What a command is about: kinds, and names of each.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Targets {
+    /// All of each kind.
+    All(Vec<Kind>),
+    /// These. `slashed`: they were written `TYPE/NAME`.
+    Named {
+        /// Kind and name, in the order given.
+        list: Vec<(Kind, String)>,
+        /// Whether they were written `TYPE/NAME`.
+        slashed: bool,
+    },
+}
+
+/// Why words are no targets. One sentence.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TargetError {
+    /// There are no words.
+    #[error("you must specify the type of resource, such as is, istag, itag, isimage or image")]
+    Nothing,
+    /// No such kind.
+    #[error("the server doesn't have a resource type \"{0}\"")]
+    UnknownKind(String),
+    /// `TYPE/NAME` and `TYPE NAME` in one.
+    #[error(
+        "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'tagtrail get resource/<resource_name>' instead of 'tagtrail get resource resource/<resource_name>'"
+    )]
+    Mixed,
+    /// `TYPE/` or `/NAME`.
+    #[error("arguments in resource/name form may not have more than one slash")]
+    Slashes,
+    /// `TYPE/` without a name.
+    #[error("arguments in resource/name form must have a single resource and name")]
+    Half,
+}
+
+impl Targets {
+    /// Reads `TYPE[,TYPE…] [NAME…]` or `TYPE/NAME…`.
+    ///
+    /// # Errors
+    /// [`TargetError`] in kubectl's words.
+    pub(crate) fn parse(words: &[String]) -> Result<Self, TargetError> {
+        let kind = |word: &str| Kind::of(word).ok_or_else(|| TargetError::UnknownKind(word.to_owned()));
+        let Some((first, names)) = words.split_first() else { return Err(TargetError::Nothing) };
+        if first.contains('/') {
+            let pair = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
+                [kind_word, name] if !kind_word.is_empty() && !name.is_empty() => {
+                    Ok((kind(kind_word)?, name.to_owned()))
+                }
+                [_, _] => Err(TargetError::Half),
+                [_] => Err(TargetError::Mixed),
+                _ => Err(TargetError::Slashes),
+            };
+            let list = words.iter().map(pair).collect::<Result<_, _>>()?;
+            return Ok(Self::Named { list, slashed: true });
+        }
+        let kinds =
+            first.split(',').filter(|word| !word.is_empty()).map(kind).collect::<Result<Vec<_>, _>>()?;
+        if kinds.is_empty() {
+            return Err(TargetError::Nothing);
+        }
+        if names.is_empty() {
+            return Ok(Self::All(kinds));
+        }
+        if names.iter().any(|name| name.split_once('/').is_some_and(|(word, _)| Kind::of(word).is_some())) {
+            return Err(TargetError::Mixed);
+        }
+        let of_kind = |kind: Kind| names.iter().map(move |name| (kind, name.clone()));
+        Ok(Self::Named { list: kinds.into_iter().flat_map(of_kind).collect(), slashed: false })
+    }
+}
+
+/// Splits `stream:tag`. Nothing else is the name of a tag: not `stream`, `stream:`, `a:b:c` or `stream@digest`.
+pub(crate) fn stream_and_tag(name: &str) -> Option<(&str, &str)> {
+    let (stream, tag) = name.split_once(':')?;
+    let good = !stream.is_empty() && !tag.is_empty() && !tag.contains(':') && !name.contains('@');
+    good.then_some((stream, tag))
+}
+
+/// Splits `stream@id`.
+pub(crate) fn stream_and_id(name: &str) -> Option<(&str, &str)> {
+    let (stream, id) = name.split_once('@')?;
+    (!stream.is_empty() && !id.is_empty() && !id.contains('@')).then_some((stream, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_for_a_kind_is_known() {
+        for (words, kind) in [
+            (
+                "is imagestream imagestreams imagestreams.image.openshift.io imagestream.image.openshift.io IS",
+                Kind::Stream,
+            ),
+            ("istag imagestreamtag imagestreamtags imagestreamtags.image.openshift.io", Kind::StreamTag),
+            ("itag imagetag imagetags", Kind::ImageTag),
+            ("isimage imagestreamimage imagestreamimages", Kind::StreamImage),
+            ("image images images.image.openshift.io", Kind::Image),
+        ] {
+            for word in words.split(' ') {
+                assert_eq!(Kind::of(word), Some(kind), "{word}");
+            }
+        }
+        assert_eq!(Kind::of("pods"), None);
+        assert_eq!(Kind::of("is.apps"), None);
+    }
+
+    #[test]
+    fn targets_are_written_in_three_ways() {
+        let parse =
+            |words: &str| Targets::parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let named = |list: &[(Kind, &str)], slashed| {
+            Ok(Targets::Named {
+                list: list.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect(),
+                slashed,
+            })
+        };
+        assert_eq!(parse("is,istag"), Ok(Targets::All(vec![Kind::Stream, Kind::StreamTag])));
+        assert_eq!(parse("is app web"), named(&[(Kind::Stream, "app"), (Kind::Stream, "web")], false));
+        assert_eq!(
+            parse("is/app istag/app:v1"),
+            named(&[(Kind::Stream, "app"), (Kind::StreamTag, "app:v1")], true)
+        );
+        let refused = |words: &str| parse(words).expect_err(words);
+        assert_eq!(refused(""), TargetError::Nothing);
+        assert_eq!(refused("pods").to_string(), "the server doesn't have a resource type \"pods\"");
+        assert_eq!(refused("is is/app"), TargetError::Mixed);
+        assert_eq!(refused("is/app app"), TargetError::Mixed);
+        assert_eq!(refused("is/a/b"), TargetError::Slashes);
+        assert_eq!(refused("is/"), TargetError::Half);
+    }
+
+    #[test]
+    fn a_tag_is_a_stream_a_colon_and_a_tag() {
+        assert_eq!(stream_and_tag("app:v1"), Some(("app", "v1")));
+        for bad in ["app", "app:", ":v1", "app:v1:x", "app@sha256:12"] {
+            assert_eq!(stream_and_tag(bad), None, "{bad}");
+        }
+        assert_eq!(stream_and_id("app@sha256:12"), Some(("app", "sha256:12")));
+        assert_eq!(stream_and_id("app@"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! The `tagtrail` command: the words and the output of `oc`. A file per command; each prints what the server says.
+//!
+//! | module     | what it knows                                                   |
+//! |------------|-----------------------------------------------------------------|
+//! | `app`      | the grammar of the command line, and who is asked about what    |
+//! | `commands` | one file per command                                            |
+//! | `client`   | calls, pages, and what a refusal of the server means            |
+//! | `failure`  | how everything that goes wrong is told                          |
+//! | `kinds`    | the words for kinds of objects, and names of them               |
+//! | `k8s`      | the objects as the Kubernetes API would show them               |
+//! | `print`    | text: tables, descriptions, JSON, YAML, templates. Pure.        |
+
+use std::process::ExitCode;
+
+mod app;
+mod client;
+mod commands;
+mod config;
+mod context;
+mod failure;
+mod flags;
+mod k8s;
+mod kinds;
+mod print;
+
+/// Runs the command that this process was started with. 0: it was done; 1: it was not.
+#[must_use]
+pub fn run() -> ExitCode {
+    app::run()
+}

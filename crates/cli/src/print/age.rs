@@ -1,0 +1,93 @@
+//! How long ago something was, in the words of `oc` (spec §4.2), by this machine's clock.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use prost_types::Timestamp as Moment;
+
+/// The moment ages count from.
+#[derive(Clone, Copy)]
+pub(crate) struct Now(pub(crate) DateTime<Utc>);
+
+impl Now {
+    /// By this machine's clock.
+    pub(crate) fn by_the_clock() -> Self {
+        Self(Utc::now())
+    }
+
+    /// `5 seconds ago`. What lies in the future, by clocks that differ, is less than a second ago. No moment at
+    /// all is as long ago as Go's clock reaches.
+    pub(crate) fn ago(self, moment: Option<&Moment>) -> String {
+        let Some(moment) = moment else { return format!("{} ago", words(LONGEST_SECONDS)) };
+        // Whole seconds, as they are printed everywhere else.
+        let since = self.0.timestamp_millis() - moment.seconds.saturating_mul(1000);
+        format!("{} ago", words((since / 1000).clamp(0, LONGEST_SECONDS)))
+    }
+}
+
+/// The moment in RFC 3339, UTC, to the second: `2026-11-23T12:46:07Z`.
+pub(crate) fn rfc3339(moment: &Moment) -> String {
+    let time = DateTime::<Utc>::from_timestamp(moment.seconds, 0).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The longest Go duration, 2^63 nanoseconds, in seconds.
+const LONGEST_SECONDS: i64 = i64::MAX / 1_000_000_000;
+
+fn words(seconds: i64) -> String {
+    let minutes = seconds / 60;
+    // Half an hour and more counts as one, as `int(hours + 0.5)` does.
+    let hours = (seconds + 1800) / 3600;
+    match () {
+        () if seconds < 1 => "Less than a second".into(),
+        () if seconds == 1 => "1 second".into(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".into(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".into(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", seconds / 3600 / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_as_they_do_in_oc() {
+        const MINUTE: i64 = 60;
+        const HOUR: i64 = 60 * MINUTE;
+        const DAY: i64 = 24 * HOUR;
+        let check = |seconds: i64, want: &str| assert_eq!(words(seconds), want, "{seconds}");
+        check(0, "Less than a second");
+        check(1, "1 second");
+        check(59, "59 seconds");
+        check(MINUTE, "About a minute");
+        check(2 * MINUTE - 1, "About a minute");
+        check(2 * MINUTE, "2 minutes");
+        check(HOUR - 1, "59 minutes");
+        check(HOUR, "About an hour");
+        check(89 * MINUTE + 59, "About an hour");
+        check(90 * MINUTE, "2 hours");
+        check(47 * HOUR + 29 * MINUTE, "47 hours");
+        check(2 * DAY, "2 days");
+        check(14 * DAY, "2 weeks");
+        check(60 * DAY, "2 months");
+        check(570 * DAY, "19 months");
+        check(2 * 365 * DAY - 30 * MINUTE, "1 years");
+        check(2 * 365 * DAY, "2 years");
+        check(LONGEST_SECONDS, "292 years");
+    }
+
+    #[test]
+    fn an_age_is_never_negative() {
+        let now = Now(DateTime::<Utc>::from_timestamp(1000, 999_000_000).expect("valid"));
+        let check = |seconds, want: &str| assert_eq!(now.ago(Some(&Moment { seconds, nanos: 0 })), want);
+        check(2000, "Less than a second ago");
+        check(1000, "Less than a second ago");
+        check(999, "1 second ago");
+        assert_eq!(now.ago(None), "292 years ago");
+    }
+}

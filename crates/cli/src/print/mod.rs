@@ -1,0 +1,14 @@
+//! From what the server says to what people read. Nothing here asks anybody anything.
+
+pub(crate) mod age;
+pub(crate) mod columns;
+pub(crate) mod describe;
+pub(crate) mod events;
+pub(crate) mod image;
+pub(crate) mod json;
+pub(crate) mod jsonpath;
+pub(crate) mod size;
+pub(crate) mod table;
+pub(crate) mod tabs;
+pub(crate) mod template;
+pub(crate) mod yaml;
