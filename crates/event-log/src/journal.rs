@@ -196,4 +196,30 @@ mod tests {
         let events: Vec<_> = reader.events(2).map(|event| event.unwrap().payload).collect();
         assert_eq!(events, ["two", "three", "fou", "fiv"]);
     }
+
+    /// A reader sees a prefix of what is being written, whole and in order, across the ends of segments.
+    #[test]
+    fn reading_beside_a_writer() {
+        const EVENTS: u64 = 400;
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::resume(dir.path(), ID, 500, 0).unwrap();
+        let reader = JournalReader::open_read_only(dir.path()).unwrap();
+        let writer = std::thread::spawn(move || {
+            (1..=EVENTS).for_each(|sequence| append(&mut journal, &[&format!("event {sequence}")]));
+        });
+        let (mut seen, mut rounds) = (0, 0);
+        while seen < EVENTS {
+            let events: Vec<_> = reader.events(1).map(Result::unwrap).collect();
+            for (event, sequence) in events.iter().zip(1..) {
+                assert_eq!(
+                    (event.sequence, &event.payload[..]),
+                    (sequence, format!("event {sequence}").as_bytes())
+                );
+            }
+            assert!(events.len() as u64 >= seen, "what was seen stays");
+            (seen, rounds) = (events.len() as u64, rounds + 1);
+        }
+        writer.join().unwrap();
+        assert!(rounds > 1, "the reader was beside the writer, not after it");
+    }
 }

@@ -282,6 +282,19 @@ mod tests {
         assert!(!log.directory.suspicion().exists());
     }
 
+    #[test]
+    fn a_rebuild_tells_its_progress() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = three_events(dir.path());
+        let sled = log.directory.sled();
+        log.close().unwrap();
+        std::fs::remove_dir_all(sled).unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        let progress: Progress = Box::new(move |done, of| sender.send((done, of)).unwrap());
+        SledLog::open(dir.path(), Options { progress: Some(progress), ..Options::new(ID) }).unwrap();
+        assert_eq!(told.into_iter().last(), Some((3, 3)));
+    }
+
     /// With small segments and a sync of sled at every turn, every boundary is crossed.
     #[test]
     fn conforms_in_small_steps() {

@@ -280,9 +280,14 @@ fn fill(
     if begin == head {
         return Ok(());
     }
-    let insert = |group: &[Stored]| {
+    let mut insert = |group: &[Stored]| -> Result<(), OpenError> {
+        let Some(newest) = group.last() else { return Ok(()) };
         let events = group.iter().map(|stored| (stored.sequence, stored.last_of_run, &stored.payload[..]));
-        copy.insert(events).map_err(OpenError::Sled)
+        copy.insert(events).map_err(OpenError::Sled)?;
+        if let Some(progress) = &mut options.progress {
+            progress(newest.sequence - begin, head - begin);
+        }
+        Ok(())
     };
     let mut runs = Runs::default();
     for stored in JournalReader::of(&directory.journal(), directory.log_id()).events(begin + 1) {
@@ -292,10 +297,6 @@ fn fill(
         })?;
         if let Some(group) = runs.push(stored) {
             insert(&group)?;
-            let done = group.last().map_or(begin, |stored| stored.sequence);
-            if let Some(progress) = &mut options.progress {
-                progress(done - begin, head - begin);
-            }
         }
     }
     insert(&runs.finish()?)?;

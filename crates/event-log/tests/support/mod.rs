@@ -5,7 +5,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use tagtrail_event_log::{Log, LogId, OpenError, OpenReport, Options, Run, SledLog, Stored};
@@ -100,7 +101,7 @@ pub(crate) fn write_for_ever_if_asked() {
 /// A process that writes into a directory until it is killed.
 pub(crate) struct Writer {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    heard: JoinHandle<u64>,
 }
 
 impl Writer {
@@ -114,24 +115,28 @@ impl Writer {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        Writer { child, lines }
+        // Heard as it is said: a full pipe would stop the writer.
+        let heard = thread::spawn(move || newest_acknowledged(lines));
+        Writer { child, heard }
     }
 
     /// Kills it, wherever it is, and gives the newest head it has acknowledged, 0 if none.
     pub(crate) fn kill(mut self) -> u64 {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let mut acknowledged = 0;
-        // The last line may be cut off; it was not heard then.
-        let mut line = String::new();
-        while self.lines.read_line(&mut line).unwrap() > 0 {
-            if let Some(head) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("acknowledged ")) {
-                acknowledged = head.parse().unwrap();
-            }
-            line.clear();
-        }
-        acknowledged
+        self.heard.join().unwrap()
     }
+}
+
+fn newest_acknowledged(mut lines: impl BufRead) -> u64 {
+    let (mut newest, mut line) = (0, String::new());
+    while lines.read_line(&mut line).unwrap() > 0 {
+        // The last line may be cut off; then it was not heard.
+        let heard = line.strip_suffix('\n').and_then(|line| line.strip_prefix("acknowledged "));
+        newest = heard.map_or(newest, |head| head.parse().unwrap());
+        line.clear();
+    }
+    newest
 }
 
 /// A row of numbers that look random, the same for the same seed.
