@@ -75,12 +75,17 @@ fn exchange(url: &Url, error: &reqwest::Error) -> (Cause, String) {
         );
     }
     match find::<io::Error>(error) {
-        Some(e) if e.kind() == io::ErrorKind::UnexpectedEof => (Cause::Flaky, "EOF".into()),
+        Some(e) if e.kind() == io::ErrorKind::UnexpectedEof => (Cause::Flaky, end_of_file(error).into()),
         Some(e) => (Cause::Flaky, format!("read: {}", syscall_words(e))),
-        None if error.is_body() || error.is_decode() => (Cause::Flaky, "unexpected EOF".into()),
+        None if error.is_body() || error.is_decode() => (Cause::Flaky, end_of_file(error).into()),
         None if innermost(error).contains("before message completed") => (Cause::Flaky, "EOF".into()),
         None => (Cause::BadAnswer, format!("malformed HTTP response ({})", innermost(error))),
     }
+}
+
+/// Within a body Go did not expect the end, before one it did.
+fn end_of_file(error: &reqwest::Error) -> &'static str {
+    if error.is_body() || error.is_decode() { "unexpected EOF" } else { "EOF" }
 }
 
 fn tls_words(url: &Url, error: &rustls::Error) -> (Cause, String) {

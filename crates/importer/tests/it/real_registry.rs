@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tagtrail_domain::{Failure, FailureKind, ImageReference, Timestamp};
 use tagtrail_importer::{Config, Fetched, ImageRequest, ImportMode, Importer, RegistryConfig};
 
+use crate::{NOW, request};
+
 /// A running registry; ended with the test.
 struct Registry {
     process: Child,
@@ -63,22 +65,11 @@ impl Drop for Registry {
     }
 }
 
-fn free_port() -> u16 {
+/// A port nobody listens on.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
-
-fn request(reference: &str, mode: ImportMode) -> ImageRequest {
-    ImageRequest {
-        reference: ImageReference::parse(reference).expect(reference),
-        insecure: false,
-        mode,
-        prefer_os: Some("linux".into()),
-        prefer_arch: Some("amd64".into()),
-    }
-}
-
-const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
 
 async fn fetch(importer: &Importer, reference: &str, mode: ImportMode) -> Result<Fetched, Failure> {
     importer.image(&request(reference, mode), NOW).await
