@@ -112,13 +112,14 @@ impl<'a> Connection<'a> {
                 Err(fault) => fault,
             };
             let fault = fault.scrubbed(self.credentials.iter().flat_map(Credential::secrets));
-            if !fault.is_refusal() {
+            if self.credentials.len() == 1 {
+                // To strangers many registries deny what they have: the first complaint says more.
                 return Err(first_refusal.unwrap_or(fault));
             }
-            first_refusal.get_or_insert(fault);
-            if self.credentials.len() == 1 {
-                return Err(first_refusal.expect("a refusal was just stored"));
+            if !fault.is_refusal() {
+                return Err(fault);
             }
+            first_refusal.get_or_insert(fault);
             self.credentials.remove(0);
         }
     }
