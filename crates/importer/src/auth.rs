@@ -5,8 +5,7 @@
 //! has worked is kept for the connection's life.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,6 +15,7 @@ use url::Url;
 use crate::client::{Answer, Client, Request};
 use crate::credentials::{Credential, Secret};
 use crate::failure::{Cause, Fault};
+use crate::memory::Memory;
 use crate::registry::Source;
 use crate::{go_net, limits};
 
@@ -40,9 +40,9 @@ struct Ping {
 
 /// What is remembered between connections. Short-lived on purpose: registries move.
 #[derive(Default)]
-pub(crate) struct Memory {
-    pings: Mutex<HashMap<(String, bool), (Instant, Ping)>>,
-    tokens: Mutex<HashMap<TokenKey, (Instant, Secret)>>,
+pub(crate) struct Known {
+    pings: Memory<(String, bool), Ping>,
+    tokens: Memory<TokenKey, Secret>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -53,31 +53,10 @@ struct TokenKey {
     credential: Credential,
 }
 
-fn recall<K: Eq + std::hash::Hash, V: Clone>(map: &Mutex<HashMap<K, (Instant, V)>>, key: &K) -> Option<V> {
-    let map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    map.get(key).filter(|(until, _)| Instant::now() < *until).map(|(_, value)| value.clone())
-}
-
-fn remember<K: Eq + std::hash::Hash, V>(
-    map: &Mutex<HashMap<K, (Instant, V)>>,
-    key: K,
-    ttl: Duration,
-    value: V,
-) {
-    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = Instant::now();
-    if map.len() >= limits::REMEMBERED {
-        map.retain(|_, (until, _)| now < *until);
-    }
-    if map.len() < limits::REMEMBERED {
-        map.insert(key, (now + ttl, value));
-    }
-}
-
 /// One repository of one source, with the credentials that may open it.
 pub(crate) struct Connection<'a> {
     client: &'a Client,
-    memory: &'a Memory,
+    known: &'a Known,
     source: &'a Source,
     ping: Ping,
     /// What is still to be tried; the current one is first.
@@ -88,21 +67,21 @@ impl<'a> Connection<'a> {
     /// Pings the source (spec §3.4, step 1). `credentials` are tried in order, and none at last.
     pub(crate) async fn open(
         client: &'a Client,
-        memory: &'a Memory,
+        known: &'a Known,
         source: &'a Source,
         mut credentials: Vec<Credential>,
     ) -> Result<Self, Fault> {
         let key = (source.host.clone(), source.insecure);
-        let ping = match recall(&memory.pings, &key) {
+        let ping = match known.pings.recall(&key) {
             Some(ping) => ping,
             None => {
                 let found = ping(client, source).await?;
-                remember(&memory.pings, key, limits::PING_TTL, found.clone());
+                known.pings.remember(key, found.clone(), limits::PING_TTL);
                 found
             }
         };
         credentials.push(Credential::Anonymous);
-        Ok(Self { client, memory, source, ping, credentials })
+        Ok(Self { client, known, source, ping, credentials })
     }
 
     /// Fetches `path` below `/v2/<repository>/`.
@@ -133,13 +112,14 @@ impl<'a> Connection<'a> {
                 Err(fault) => fault,
             };
             let fault = fault.scrubbed(self.credentials.iter().flat_map(Credential::secrets));
-            if !fault.is_refusal() {
+            if self.credentials.len() == 1 {
+                // To strangers many registries deny what they have: the first complaint says more.
                 return Err(first_refusal.unwrap_or(fault));
             }
-            first_refusal.get_or_insert(fault);
-            if self.credentials.len() == 1 {
-                return Err(first_refusal.expect("a refusal was just stored"));
+            if !fault.is_refusal() {
+                return Err(fault);
             }
+            first_refusal.get_or_insert(fault);
             self.credentials.remove(0);
         }
     }
@@ -164,7 +144,8 @@ impl<'a> Connection<'a> {
                 what,
                 retries: limits::RETRIES,
             };
-            let answer = self.client.send(&request).await?;
+            let answer = self.client.send(&request).await;
+            let answer = answer.map_err(|fault| fault.scrubbed(spoken(authorization.as_ref())))?;
             if answer.status == reqwest::StatusCode::UNAUTHORIZED && !fresh {
                 // A remembered token may have run out, and some registries tell only here what they want.
                 let challenge = Challenge::of(&answer);
@@ -177,11 +158,7 @@ impl<'a> Connection<'a> {
                     continue;
                 }
             }
-            let spoken = authorization.as_ref().map(Secret::expose).unwrap_or_default();
-            let bare = spoken.split_once(' ').map_or(spoken, |(_, bare)| bare);
-            return answer
-                .success()
-                .map_err(|fault| fault.scrubbed([bare].into_iter().filter(|s| !s.is_empty())));
+            return answer.success(&spoken(authorization.as_ref()));
         }
     }
 
@@ -203,12 +180,12 @@ impl<'a> Connection<'a> {
                     scope: format!("repository:{}:pull", self.source.repository),
                     credential: credential.clone(),
                 };
-                if !fresh && let Some(token) = recall(&self.memory.tokens, &key) {
+                if !fresh && let Some(token) = self.known.tokens.recall(&key) {
                     return Ok((Some(token), true));
                 }
                 let (token, ttl) = self.fetch_token(&key).await?;
                 let token = Secret::new(format!("Bearer {}", token.expose()));
-                remember(&self.memory.tokens, key, ttl, token.clone());
+                self.known.tokens.remember(key, token.clone(), ttl);
                 Ok((Some(token), false))
             }
         }
@@ -256,8 +233,10 @@ impl<'a> Connection<'a> {
             what: "token",
             retries: limits::RETRIES,
         };
-        let answer = self.client.send(&request).await?.success()?;
-        parse_token(&answer.body)
+        let secrets: Vec<_> = key.credential.secrets().chain(spoken(authorization.as_ref())).collect();
+        let answer =
+            self.client.send(&request).await.map_err(|fault| fault.scrubbed(secrets.iter().copied()))?;
+        parse_token(&answer.success(&secrets)?.body)
     }
 
     /// The host that answers, for cross-checks of links.
@@ -266,15 +245,13 @@ impl<'a> Connection<'a> {
     }
 }
 
-impl Credential {
-    /// Everything in it that must not be repeated.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        match self {
-            Self::Anonymous => None,
-            Self::Password { password: secret, .. } | Self::Identity(secret) => Some(secret.expose()),
-        }
+/// What an `Authorization` header gives away: the part behind the scheme.
+fn spoken(authorization: Option<&Secret>) -> Vec<&str> {
+    authorization
+        .and_then(|header| header.expose().split_once(' '))
+        .map(|(_, secret)| secret)
         .into_iter()
-    }
+        .collect()
 }
 
 fn basic(user: &str, password: &Secret) -> Secret {
@@ -340,7 +317,7 @@ async fn ping_base(client: &Client, source: &Source, scheme: &str) -> Result<Pin
         let status = answer.status;
         let text = format!("endpoint {endpoint:?} does not support v2 API (got {status})");
         // The status still says more than "no": busy is busy.
-        let cause = match answer.success() {
+        let cause = match answer.success(&[]) {
             Err(fault) if matches!(fault.cause, Cause::RateLimited | Cause::Unavailable) => fault.cause,
             _ => Cause::BadAnswer,
         };

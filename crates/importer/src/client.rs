@@ -16,6 +16,7 @@ use crate::config::{Config, Timeouts};
 use crate::credentials::Secret;
 use crate::failure::{self, Cause, Fault};
 use crate::guard::{self, Resolver};
+use crate::memory::Memory;
 use crate::{go_net, limits};
 
 /// One request.
@@ -46,14 +47,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The answer if its status is a success, else the fault it tells of.
-    pub(crate) fn success(self) -> Result<Self, Fault> {
+    /// The answer if its status is a success, else the fault it tells of, without the secrets it may repeat.
+    pub(crate) fn success(self, secrets: &[&str]) -> Result<Self, Fault> {
         if self.status.is_success() {
             return Ok(self);
         }
-        let mut fault = failure::from_status(self.status, &self.body);
-        fault.retry_after = retry_after(&self.headers, SystemTime::now());
-        Err(fault)
+        // Before the text is taken apart and after: escapes hide a secret from the first look.
+        let body = failure::scrub(&String::from_utf8_lossy(&self.body), secrets);
+        let body = if secrets.is_empty() { &self.body } else { body.as_bytes() };
+        Err(failure::from_status(self.status, body).scrubbed(secrets.iter().copied()))
     }
 
     /// A header as text; `None` if absent or not ASCII.
@@ -81,11 +83,13 @@ struct Trust {
 pub(crate) struct Client {
     config: Arc<Config>,
     clients: Mutex<HashMap<Trust, reqwest::Client>>,
+    /// Hosts that asked to be left alone, and until when.
+    holds: Memory<String, ()>,
 }
 
 impl Client {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, clients: Mutex::default() }
+        Self { config, clients: Mutex::default(), holds: Memory::default() }
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -121,13 +125,22 @@ impl Client {
 
     /// `None` if the registry wants more patience than a waiting person has: then the caller is told instead.
     fn pause_before_retry(&self, answer: &Answer) -> Option<Duration> {
-        match retry_after(&answer.headers, SystemTime::now()) {
+        let asked = retry_after(&answer.headers, SystemTime::now());
+        if let Some(asked) = asked {
+            self.holds.remember(guard::authority(&answer.url), (), asked);
+        }
+        match asked {
             Some(asked) if asked > limits::LONGEST_RETRY_AFTER => None,
             Some(asked) => Some(asked),
             // Too many requests, and no word of when there will be fewer: another one is no help.
             None if answer.status == StatusCode::TOO_MANY_REQUESTS => None,
             None => Some(jitter(self.timeouts().retry_delay)),
         }
+    }
+
+    /// How much longer a host wants to be left alone.
+    pub(crate) fn hold(&self, host: &str) -> Option<Duration> {
+        self.holds.time_left(&host.to_ascii_lowercase())
     }
 
     async fn follow(&self, request: &Request<'_>) -> Result<Answer, Fault> {

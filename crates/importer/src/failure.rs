@@ -1,8 +1,6 @@
 //! What went wrong, and how it is told: one [`Fault`] per thing that can go wrong while talking to a registry,
 //! turned into a [`Failure`] with OpenShift's reason and words (spec §3.7) by what was asked for.
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
 use serde::Deserialize;
 use tagtrail_domain::reference::ReferenceError;
@@ -19,8 +17,6 @@ pub(crate) struct Fault {
     pub(crate) cause: Cause,
     /// In Go's or the registry's words, without the reference it happened to.
     pub(crate) text: String,
-    /// How long the registry asked us to stay away.
-    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Faults that are told apart.
@@ -30,8 +26,10 @@ pub(crate) enum Cause {
     ManifestUnknown,
     /// ... that there is no such repository.
     RepositoryUnknown,
-    /// ... that something a manifest names is not there, or a 404 without a word.
+    /// ... that something a manifest names is not there.
     BlobUnknown,
+    /// A 404 without a word of what is not there: perhaps from something that is no registry.
+    NotFoundPage,
     /// 401, or no credentials where some are needed.
     Unauthorized,
     /// 401 with the words "incorrect username or password".
@@ -60,7 +58,7 @@ pub(crate) enum Cause {
 
 impl Fault {
     pub(crate) fn new(cause: Cause, text: impl Into<String>) -> Self {
-        Self { cause, text: text.into(), retry_after: None }
+        Self { cause, text: text.into() }
     }
 
     /// Bytes that are not the JSON they should be. Tells the first bad character in Go's words, or what
@@ -78,13 +76,9 @@ impl Fault {
 
     /// The same fault with every occurrence of the secrets taken out: a registry may repeat what it was
     /// sent.
-    pub(crate) fn scrubbed<'a>(mut self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        for secret in secrets {
-            if secret.len() >= 3 && self.text.contains(secret) {
-                self.text = self.text.replace(secret, "[secret]");
-            }
-        }
-        self
+    pub(crate) fn scrubbed<'a>(self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let secrets: Vec<_> = secrets.into_iter().collect();
+        Self { text: scrub(&self.text, &secrets), ..self }
     }
 
     fn kind(&self) -> FailureKind {
@@ -94,11 +88,22 @@ impl Fault {
             Cause::Denied => FailureKind::Denied,
             Cause::RateLimited => FailureKind::RateLimited,
             Cause::Unreachable | Cause::Flaky | Cause::HttpOnly => FailureKind::Unreachable,
-            Cause::Unavailable | Cause::BadAnswer | Cause::BadConfig => FailureKind::BadAnswer,
+            Cause::NotFoundPage | Cause::Unavailable | Cause::BadAnswer | Cause::BadConfig => {
+                FailureKind::BadAnswer
+            }
             Cause::Unsupported => FailureKind::Unsupported,
             Cause::Forbidden => FailureKind::Forbidden,
         }
     }
+}
+
+/// A text without secrets. Ones of a letter or two are left: they would make holes in every word.
+pub(crate) fn scrub(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| secret.len() > 2) {
+        text = text.replace(secret, "[secret]");
+    }
+    text
 }
 
 /// What was asked for when a fault came. The words depend on it.
@@ -118,8 +123,7 @@ pub(crate) fn explain(asked: Asked<'_>, fault: &Fault) -> Failure {
     };
     let named = format!("{reference}: {}", fault.text);
     let (reason, message) = match (fault.cause, asked) {
-        (Cause::ManifestUnknown, Asked::Image(_))
-        | (Cause::RepositoryUnknown | Cause::BlobUnknown, Asked::Tags(_)) => {
+        (Cause::ManifestUnknown, Asked::Image(_)) | (Cause::RepositoryUnknown, Asked::Tags(_)) => {
             ("NotFound", format!("dockerimage.image.openshift.io {reference:?} not found"))
         }
         (Cause::Unauthorized, _) => {
@@ -141,6 +145,7 @@ pub(crate) fn explain(asked: Asked<'_>, fault: &Fault) -> Failure {
             Cause::ManifestUnknown
             | Cause::RepositoryUnknown
             | Cause::BlobUnknown
+            | Cause::NotFoundPage
             | Cause::Denied
             | Cause::RateLimited
             | Cause::Unreachable
@@ -220,7 +225,7 @@ pub(crate) fn from_status(status: StatusCode, body: &[u8]) -> Fault {
         StatusCode::UNAUTHORIZED => Cause::Unauthorized,
         StatusCode::FORBIDDEN => Cause::Denied,
         StatusCode::TOO_MANY_REQUESTS => Cause::RateLimited,
-        StatusCode::NOT_FOUND => Cause::BlobUnknown,
+        StatusCode::NOT_FOUND => Cause::NotFoundPage,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             Cause::Unavailable
         }
@@ -255,8 +260,6 @@ pub(crate) fn from_status(status: StatusCode, body: &[u8]) -> Fault {
                 status.as_u16(),
                 go_json::quote(shown)
             );
-            // A web server's page says nothing about the image.
-            let cause = if cause == Cause::BlobUnknown { Cause::BadAnswer } else { cause };
             Fault::new(cause, text)
         }
     }

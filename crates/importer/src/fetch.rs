@@ -10,9 +10,10 @@ use serde::Deserialize;
 use tagtrail_domain::image::{Image, ManifestEntry};
 use tagtrail_domain::{Digest, Failure, ImageReference, Timestamp};
 
-use crate::auth::{self, Connection, Memory};
+use crate::auth::{self, Connection, Known};
 use crate::client::{Answer, Client};
 use crate::config::{Config, ConfigError};
+use crate::credentials::Credentials;
 use crate::failure::{self, Asked, Cause, Fault, invalid_reference};
 use crate::limits;
 use crate::manifest::{self, Manifest};
@@ -63,7 +64,8 @@ pub struct Importer {
 struct Inner {
     config: Arc<Config>,
     client: Client,
-    memory: Memory,
+    known: Known,
+    credentials: Credentials,
 }
 
 impl Importer {
@@ -75,7 +77,8 @@ impl Importer {
         config.check()?;
         let config = Arc::new(config);
         let client = Client::new(Arc::clone(&config));
-        Ok(Self { inner: Arc::new(Inner { config, client, memory: Memory::default() }) })
+        let credentials = Credentials::new(config.docker_config_dir.as_deref());
+        Ok(Self { inner: Arc::new(Inner { config, client, known: Known::default(), credentials }) })
     }
 
     /// Fetches one image from the first source that has it. `now` becomes the date of an index.
@@ -121,6 +124,15 @@ impl Importer {
         self.in_time(asked, fetch).await
     }
 
+    /// How much longer every source of this image wants to be left alone: the `Retry-After` of its last answer.
+    /// `None`: ask away. For schedules; [`Importer::image`] itself does not wait.
+    #[must_use]
+    pub fn hold(&self, reference: &ImageReference) -> Option<Duration> {
+        let sources = registry::sources(&self.inner.config, &reference.with_defaults(), false).ok()?;
+        let holds = sources.iter().map(|source| self.inner.client.hold(&source.host));
+        holds.min().flatten() // `None` is less than any time: one willing source is enough.
+    }
+
     /// Nobody waits for ever, however slowly a registry drips.
     async fn in_time<T>(
         &self,
@@ -136,7 +148,8 @@ impl Importer {
     }
 
     async fn connect<'a>(&'a self, source: &'a Source) -> Result<Connection<'a>, Fault> {
-        Connection::open(&self.inner.client, &self.inner.memory, source, Vec::new()).await
+        let credentials = self.inner.credentials.find(&source.host, &source.repository).await;
+        Connection::open(&self.inner.client, &self.inner.known, source, credentials).await
     }
 
     async fn image_from(
@@ -252,7 +265,7 @@ impl Fetch<'_, '_> {
         let path = format!("blobs/{}", config.digest);
         let answer = self.connection.get(&path, "*/*", "configuration", limits::CONFIG_BYTES).await;
         let answer = answer.map_err(|fault| match fault.cause {
-            Cause::BlobUnknown => Fault::new(Cause::BlobUnknown, "unknown blob"),
+            Cause::BlobUnknown | Cause::NotFoundPage => Fault::new(Cause::BlobUnknown, "unknown blob"),
             _ => fault,
         })?;
         let typed = self.typed.at_digest(&digest).to_string();

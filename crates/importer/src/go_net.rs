@@ -69,18 +69,29 @@ fn exchange(url: &Url, error: &reqwest::Error) -> (Cause, String) {
         return tls_words(url, tls);
     }
     if error.is_timeout() {
-        return (
-            Cause::Flaky,
-            "context deadline exceeded (Client.Timeout exceeded while awaiting headers)".into(),
-        );
+        let waiting = if in_body(error) {
+            "Client.Timeout or context cancellation while reading body"
+        } else {
+            "Client.Timeout exceeded while awaiting headers"
+        };
+        return (Cause::Flaky, format!("context deadline exceeded ({waiting})"));
     }
     match find::<io::Error>(error) {
-        Some(e) if e.kind() == io::ErrorKind::UnexpectedEof => (Cause::Flaky, "EOF".into()),
+        Some(e) if e.kind() == io::ErrorKind::UnexpectedEof => (Cause::Flaky, end_of_file(error).into()),
         Some(e) => (Cause::Flaky, format!("read: {}", syscall_words(e))),
-        None if error.is_body() || error.is_decode() => (Cause::Flaky, "unexpected EOF".into()),
+        None if in_body(error) => (Cause::Flaky, end_of_file(error).into()),
         None if innermost(error).contains("before message completed") => (Cause::Flaky, "EOF".into()),
         None => (Cause::BadAnswer, format!("malformed HTTP response ({})", innermost(error))),
     }
+}
+
+fn in_body(error: &reqwest::Error) -> bool {
+    error.is_body() || error.is_decode()
+}
+
+/// Within a body Go did not expect the end, before one it did.
+fn end_of_file(error: &reqwest::Error) -> &'static str {
+    if in_body(error) { "unexpected EOF" } else { "EOF" }
 }
 
 fn tls_words(url: &Url, error: &rustls::Error) -> (Cause, String) {
@@ -119,9 +130,9 @@ fn tls_words(url: &Url, error: &rustls::Error) -> (Cause, String) {
     (Cause::Unreachable, words)
 }
 
-/// `DnsName("a.example")` is how rustls presents a name.
+/// rustls presents a name as `DnsName("a.example")` or `IpAddress(10.0.0.1)`.
 fn bare_name(presented: &str) -> &str {
-    presented.split('"').nth(1).unwrap_or(presented)
+    presented.split(['"', '(', ')']).rfind(|part| !part.is_empty()).unwrap_or(presented)
 }
 
 fn syscall_words(error: &io::Error) -> String {
@@ -162,4 +173,82 @@ fn innermost(error: &reqwest::Error) -> String {
         last = source;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::AlertDescription;
+
+    use super::*;
+
+    #[test]
+    fn handshakes_fail_in_gos_words() {
+        let check = |error: rustls::Error, words: &str| {
+            let url = Url::parse("https://reg.example:5000/v2/").expect("a URL");
+            assert_eq!(tls_words(&url, &error).1, words);
+        };
+        let certificate = rustls::Error::InvalidCertificate;
+        check(
+            certificate(CertificateError::UnknownIssuer),
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        );
+        check(
+            certificate(CertificateError::Expired),
+            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
+        );
+        check(
+            certificate(CertificateError::NotValidForName),
+            "tls: failed to verify certificate: x509: certificate is not valid for reg.example",
+        );
+        check(
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            "http: server gave HTTP response to HTTPS client",
+        );
+        check(
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
+            "remote error: tls: HandshakeFailure",
+        );
+        assert_eq!(bare_name("DnsName(\"a.example\")"), "a.example");
+        assert_eq!(bare_name("IpAddress(10.0.0.1)"), "10.0.0.1");
+    }
+
+    #[test]
+    fn system_calls_fail_in_gos_words() {
+        use io::ErrorKind as K;
+        let check = |kind: K, words: &str| assert_eq!(syscall_words(&kind.into()), words);
+        check(K::ConnectionRefused, "connection refused");
+        check(K::ConnectionReset, "connection reset by peer");
+        check(K::HostUnreachable, "no route to host");
+        check(K::NetworkUnreachable, "network is unreachable");
+        check(K::BrokenPipe, "broken pipe");
+    }
+
+    #[test]
+    fn a_request_is_named_without_what_its_address_may_hide() {
+        let check = |url: &str, text: &str| {
+            assert_eq!(in_request("GET", &Url::parse(url).expect(url), "EOF"), text);
+        };
+        check("https://a:5000/v2/", "Get \"https://a:5000/v2/\": EOF");
+        check("https://u:p@a/b?X-Signature=s", "Get \"https://a/b\": EOF");
+    }
+
+    #[tokio::test]
+    async fn no_connection_in_time_is_an_io_timeout() {
+        // A listener that accepts nobody: once its queue is full, connections hang.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let hang = std::time::Duration::from_millis(200);
+        let mut waiting = Vec::new();
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, hang) {
+            waiting.push(stream);
+        }
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().connect_timeout(hang).no_proxy().build().expect("a client");
+        let url = Url::parse(&format!("http://{address}/v2/")).expect("a URL");
+        let error = client.get(url.clone()).send().await.expect_err("nobody answers");
+        assert_eq!(
+            explain("GET", &url, &error).await.text,
+            format!("Get \"{url}\": dial tcp {address}: i/o timeout")
+        );
+    }
 }

@@ -24,6 +24,7 @@ mod go_net;
 mod guard;
 mod limits;
 mod manifest;
+mod memory;
 mod registry;
 
 pub use config::{Config, ConfigError, RegistryConfig, Timeouts};

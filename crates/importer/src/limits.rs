@@ -37,3 +37,9 @@ pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 pub(crate) const PING_TTL: Duration = Duration::from_secs(60);
 /// Most pings and most tokens that are remembered.
 pub(crate) const REMEMBERED: usize = 1_000;
+/// Most credentials that are tried for one repository.
+pub(crate) const CREDENTIALS: usize = 8;
+/// Largest `config.json`, in bytes.
+pub(crate) const CREDENTIALS_FILE_BYTES: u64 = 1 << 20;
+/// How long a credential helper may think.
+pub(crate) const HELPER_TIME: Duration = Duration::from_secs(10);

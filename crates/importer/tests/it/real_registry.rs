@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 use tagtrail_domain::{Failure, FailureKind, ImageReference, Timestamp};
 use tagtrail_importer::{Config, Fetched, ImageRequest, ImportMode, Importer, RegistryConfig};
 
+use crate::{NOW, request};
+
+/// User `puller` with the password `s3cret`, as `htpasswd -B` writes it.
+const HTPASSWD: &str = "puller:$2y$04$uIc3FiTU4Jhtg1tmqK2TE.WzDeCr7dGwAGJo2zDDPcyWKUQm1yZR6\n";
+
 /// A running registry; ended with the test.
 struct Registry {
     process: Child,
@@ -18,13 +23,18 @@ struct Registry {
 
 impl Registry {
     fn start() -> Self {
+        Self::start_with("", "")
+    }
+
+    /// `http` goes into the section of that name, `more` behind it.
+    fn start_with(http: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let path = directory.path().join("config.yml");
         let storage = directory.path().join("storage");
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: \
-             {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+             {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp:\n  addr: \"127.0.0.1:{port}\"\n{http}{more}",
             storage.display()
         );
         std::fs::write(&path, config).expect("the configuration is written");
@@ -63,22 +73,11 @@ impl Drop for Registry {
     }
 }
 
-fn free_port() -> u16 {
+/// A port nobody listens on.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
-
-fn request(reference: &str, mode: ImportMode) -> ImageRequest {
-    ImageRequest {
-        reference: ImageReference::parse(reference).expect(reference),
-        insecure: false,
-        mode,
-        prefer_os: Some("linux".into()),
-        prefer_arch: Some("amd64".into()),
-    }
-}
-
-const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
 
 async fn fetch(importer: &Importer, reference: &str, mode: ImportMode) -> Result<Fetched, Failure> {
     importer.image(&request(reference, mode), NOW).await
@@ -217,4 +216,80 @@ async fn what_does_not_answer_is_told_in_gos_words() {
         ),
     )
     .await;
+}
+
+#[tokio::test]
+async fn certificates_are_believed_if_their_authority_is_configured() {
+    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tls").join(name);
+    let (certificate, key) = (file("server.pem"), file("server.key"));
+    let tls = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
+    let registry = Registry::start_with(&tls, "");
+    let port = registry.host.rsplit(':').next().expect("a port");
+    let (by_address, by_name) = (registry.host.clone(), format!("localhost:{port}"));
+
+    let check = async |host: &str, trusted: bool, insecure: bool, message: &str| {
+        let configured = RegistryConfig {
+            host: host.into(),
+            ca_file: trusted.then(|| file("ca.pem")),
+            private_network: true,
+            ..RegistryConfig::default()
+        };
+        let config = Config { registries: vec![configured], ..Config::default() };
+        let importer = Importer::new(config).expect("a good configuration");
+        let wish = ImageRequest { insecure, ..request(&format!("{host}/o/a:1"), ImportMode::Legacy) };
+        let failure = importer.image(&wish, NOW).await.expect_err("there are no images");
+        assert_eq!(failure.message.replace(host, "HOST"), message);
+    };
+    let connected = "dockerimage.image.openshift.io \"HOST/o/a:1\" not found";
+    check(&by_address, true, false, connected).await;
+    check(&by_address, false, true, connected).await;
+    check(&by_name, false, true, connected).await;
+    check(
+        &by_address,
+        false,
+        false,
+        "Internal error occurred: HOST/o/a:1: Get \"https://HOST/v2/\": tls: failed to verify certificate: x509: \
+         certificate signed by unknown authority",
+    )
+    .await;
+    check(
+        &by_name,
+        true,
+        false,
+        "Internal error occurred: HOST/o/a:1: Get \"https://HOST/v2/\": tls: failed to verify certificate: x509: \
+         certificate is valid for 127.0.0.1, not localhost",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn passwords_open_what_they_should() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let users = directory.path().join("htpasswd");
+    std::fs::write(&users, HTPASSWD).expect("written");
+    let auth = format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", users.display());
+    let registry = Registry::start_with("", &auth);
+    let reference = format!("{}/o/a:1", registry.host);
+    let check = async |docker_config: String, message: &str| {
+        std::fs::write(directory.path().join("config.json"), docker_config).expect("written");
+        let importer = Importer::new(Config {
+            allow_private_networks: true,
+            docker_config_dir: Some(directory.path().to_owned()),
+            ..Config::default()
+        })
+        .expect("a good configuration");
+        let wish = ImageRequest { insecure: true, ..request(&reference, ImportMode::Legacy) };
+        let failure = importer.image(&wish, NOW).await.expect_err("there are no images");
+        assert_eq!(failure.message.replace(&registry.host, "HOST"), message);
+    };
+    let entry =
+        |key: &str, password: &str| format!(r#""{key}":{{"username":"puller","password":"{password}"}}"#);
+    let (host, opened) = (&registry.host, "dockerimage.image.openshift.io \"HOST/o/a:1\" not found");
+    let closed = "you may not have access to the container image \"HOST/o/a:1\"";
+    check("{}".into(), closed).await;
+    check(format!(r#"{{"auths":{{{}}}}}"#, entry(host, "wrong")), closed).await;
+    check(format!(r#"{{"auths":{{{}}}}}"#, entry("other.example.com", "s3cret")), closed).await;
+    check(format!(r#"{{"auths":{{{}}}}}"#, entry(host, "s3cret")), opened).await;
+    let two = [entry(&format!("{host}/o"), "wrong"), entry(host, "s3cret")].join(",");
+    check(format!(r#"{{"auths":{{{two}}}}}"#), opened).await;
 }
