@@ -303,23 +303,31 @@ fn repository(
     policy: ImportPolicy,
     reference_policy: ReferencePolicy,
 ) -> Result<PlannedRepository, Refusal> {
-    let invalid = |why: &str| {
-        invalid_import(key, format!("spec.repository.from.name: Invalid value: \"{from}\": {why}"))
-    };
-    let reference = ImageReference::parse(from).map_err(|error| invalid(&error.to_string()))?;
+    let reference = parse_source(key, "spec.repository", from)?;
     if !reference.tag.is_empty() || reference.digest.is_some() {
-        return Err(invalid("you must specify an image repository, not a tag or ID"));
+        let why = "you must specify an image repository, not a tag or ID";
+        return Err(invalid_source(key, "spec.repository", from, why));
     }
     Ok(PlannedRepository { from: from.to_owned(), reference, policy, reference_policy })
 }
 
 fn image_reference(key: &StreamKey, from: &str) -> Result<ImageReference, Refusal> {
-    ImageReference::parse(from).map_err(|error| {
-        invalid_import(key, format!("spec.images[0].from.name: Invalid value: \"{from}\": {error}"))
-    })
+    parse_source(key, "spec.images[0]", from)
 }
 
-fn invalid_import(key: &StreamKey, message: String) -> Refusal {
+fn parse_source(key: &StreamKey, field: &str, from: &str) -> Result<ImageReference, Refusal> {
+    let reference =
+        ImageReference::parse(from).map_err(|error| invalid_source(key, field, from, &error.to_string()))?;
+    if reference.name.is_empty() {
+        let why =
+            "this reads as a registry without an image; put a registry or a namespace in front of the name";
+        return Err(invalid_source(key, field, from, why));
+    }
+    Ok(reference)
+}
+
+fn invalid_source(key: &StreamKey, field: &str, from: &str, why: &str) -> Refusal {
+    let message = format!("{field}.from.name: Invalid value: \"{from}\": {why}");
     Refusal::Invalid { subject: Subject { kind: "ImageStreamImport", name: key.name.to_string() }, message }
 }
 
