@@ -2,7 +2,7 @@
 
 use crate::image::{Failure, Image};
 use crate::names::TagName;
-use crate::tag::{Entries, ImportPolicy, ReferencePolicy, TagSource};
+use crate::tag::{Entries, ImportPolicy, ReferencePolicy, TagSource, TagSpec};
 use crate::time::Timestamp;
 
 /// What the shell knows and the domain must be told.
@@ -110,9 +110,9 @@ pub struct Import {
 /// Who wants an import.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ImportOrigin {
-    /// A person, now. If the tag was set to another source meanwhile, that is a conflict.
+    /// A person, now. If the tag was set anew meanwhile, that is a conflict.
     Request,
-    /// A tag that was set before. If it was set to another source meanwhile, this answer is dropped.
+    /// A tag that was set before. If it was set anew meanwhile, this answer is dropped.
     Background,
     /// The schedule. Otherwise as in the background.
     Schedule,
@@ -131,8 +131,9 @@ pub struct ImportTarget {
     pub reference_policy: ReferencePolicy,
     /// Whether it belongs to the import of a whole repository: its failure then creates no tag.
     pub from_repository: bool,
-    /// The source that the tag had when the import was planned.
-    pub planned_source: Option<TagSource>,
+    /// What the tag followed when the import was planned: the question that `outcome` answers. `None`: the tag had no
+    /// spec.
+    pub planned: Option<TagSpec>,
     /// What the registry answered.
     pub outcome: Result<ImportedImage, Failure>,
 }

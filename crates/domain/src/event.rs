@@ -155,7 +155,8 @@ pub struct ImageRecorded {
 pub struct ImportFinished {
     /// When the registry was asked.
     pub checked_at: Timestamp,
-    /// What became of each tag, in the order asked for.
+    /// What became of each tag, in the order asked for; at most the first 250. The moves and failures themselves are
+    /// events of their own.
     pub outcomes: Vec<ImportOutcome>,
     /// Whether a schedule asked for it.
     pub scheduled: bool,

@@ -1,11 +1,12 @@
 //! What a wish to import means for a stream as it is now (spec §2.10): which images to ask which registry for, and
 //! which tags get the answers. OpenShift's client decides this; here the server does, for every client.
 
+use crate::limits;
 use crate::names::{StreamKey, TagName};
 use crate::reference::ImageReference;
 use crate::refusal::{Refusal, Subject};
-use crate::state::{INSECURE_ANNOTATION, Stream};
-use crate::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
+use crate::state::{INSECURE_ANNOTATION, Stream, TagState};
+use crate::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSpec};
 
 /// A wish to import (`oc import-image`).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,8 +70,8 @@ pub struct PlannedImage {
     pub policy: ImportPolicy,
     /// How consumers shall pull.
     pub reference_policy: ReferencePolicy,
-    /// The source that the tag has now.
-    pub planned_source: Option<TagSource>,
+    /// What the tag follows now. `None`: it has no spec.
+    pub planned: Option<TagSpec>,
     /// The operating system to prefer in an index, from the tag's annotations.
     pub prefer_os: Option<String>,
     /// The architecture to prefer in an index, from the tag's annotations.
@@ -87,6 +88,10 @@ const PREFER_OS: &str = "importer.image.openshift.io/prefer-os";
 /// # Errors
 /// [`Refusal`] in the words of OpenShift's client.
 pub fn plan(key: &StreamKey, stream: Option<&Stream>, wish: &ImportWish) -> Result<ImportPlan, Refusal> {
+    if wish.all && wish.tag.is_some() {
+        let text = format!("cannot specify a tag \"{}\" as well as --all", wish.target_text);
+        return Err(Refusal::Usage(text));
+    }
     let Some(stream) = stream else { return plan_new(key, wish) };
     let planner = Planner { key, stream, wish };
     let mut plan = ImportPlan { uid: Some(stream.uid.clone()), ..ImportPlan::default() };
@@ -106,8 +111,7 @@ pub fn plan_pending(stream: &Stream, scheduled: bool) -> ImportPlan {
         .iter()
         .filter_map(|(tag, state)| {
             let spec = state.spec.as_ref()?;
-            let due =
-                if scheduled { is_scheduled(spec, state.current.is_some()) } else { state.needs_import() };
+            let due = if scheduled { is_scheduled(state) } else { state.needs_import() };
             due.then(|| background_image(tag, spec))?
         })
         .collect();
@@ -117,7 +121,10 @@ pub fn plan_pending(stream: &Stream, scheduled: bool) -> ImportPlan {
 /// Whether a tag is to be looked after again and again. An image named by its digest cannot change: once it was
 /// imported there is nothing to look for (spec §3.8).
 #[must_use]
-pub fn is_scheduled(spec: &TagSpec, imported: bool) -> bool {
+pub fn is_scheduled(state: &TagState) -> bool {
+    let Some(spec) = &state.spec else { return false };
+    // An older item may be of another source, and a failure is no image.
+    let imported = state.current.as_ref().is_some_and(|current| current.item.generation >= spec.generation);
     let by_digest = || {
         let source = spec.source.as_ref().map(|source| ImageReference::parse(&source.name));
         matches!(source, Some(Ok(reference)) if reference.digest.is_some())
@@ -134,7 +141,7 @@ fn background_image(tag: &TagName, spec: &TagSpec) -> Option<PlannedImage> {
         reference,
         policy: spec.import_policy,
         reference_policy: spec.reference_policy,
-        planned_source: Some(source.clone()),
+        planned: Some(spec.clone()),
         prefer_os: spec.annotations.get(PREFER_OS).cloned(),
         prefer_architecture: spec.annotations.get(PREFER_ARCHITECTURE).cloned(),
     })
@@ -160,7 +167,7 @@ fn plan_new(key: &StreamKey, wish: &ImportWish) -> Result<ImportPlan, Refusal> {
             reference: image_reference(key, from)?,
             policy,
             reference_policy: wish.reference_policy,
-            planned_source: None,
+            planned: None,
             prefer_os: None,
             prefer_architecture: None,
         });
@@ -189,6 +196,13 @@ impl Planner<'_> {
             if plan.images.is_empty() {
                 let text = "image stream does not have tags pointing to external container images";
                 return Err(Refusal::Usage(text.into()));
+            }
+            if plan.images.len() > limits::TAGS_PER_COMMAND {
+                return Err(Refusal::Usage(format!(
+                    "the image stream has {} tags to import, at most {} can be imported at once; import them tag by tag",
+                    plan.images.len(),
+                    limits::TAGS_PER_COMMAND
+                )));
             }
             return Ok(());
         }
@@ -256,16 +270,18 @@ impl Planner<'_> {
     }
 
     fn image(&self, tag: &TagName, from: &str, spec: Option<&TagSpec>) -> Result<PlannedImage, Refusal> {
-        let annotation = |name: &str| spec.and_then(|spec| spec.annotations.get(name)).cloned();
+        // An alias that leads nowhere is imported as a new tag (`spec` is `None`), but is what the tag follows now.
+        let planned = self.stream.tags.get(tag).and_then(|state| state.spec.clone());
+        let annotation = |name: &str| planned.as_ref().and_then(|spec| spec.annotations.get(name)).cloned();
         Ok(PlannedImage {
             tag: tag.clone(),
             from: from.to_owned(),
             reference: image_reference(self.key, from)?,
             policy: self.policy(spec),
             reference_policy: self.wish.reference_policy,
-            planned_source: spec.and_then(|spec| spec.source.clone()),
             prefer_os: annotation(PREFER_OS),
             prefer_architecture: annotation(PREFER_ARCHITECTURE),
+            planned,
         })
     }
 
@@ -287,23 +303,31 @@ fn repository(
     policy: ImportPolicy,
     reference_policy: ReferencePolicy,
 ) -> Result<PlannedRepository, Refusal> {
-    let invalid = |why: &str| {
-        invalid_import(key, format!("spec.repository.from.name: Invalid value: \"{from}\": {why}"))
-    };
-    let reference = ImageReference::parse(from).map_err(|error| invalid(&error.to_string()))?;
+    let reference = parse_source(key, "spec.repository", from)?;
     if !reference.tag.is_empty() || reference.digest.is_some() {
-        return Err(invalid("you must specify an image repository, not a tag or ID"));
+        let why = "you must specify an image repository, not a tag or ID";
+        return Err(invalid_source(key, "spec.repository", from, why));
     }
     Ok(PlannedRepository { from: from.to_owned(), reference, policy, reference_policy })
 }
 
 fn image_reference(key: &StreamKey, from: &str) -> Result<ImageReference, Refusal> {
-    ImageReference::parse(from).map_err(|error| {
-        invalid_import(key, format!("spec.images[0].from.name: Invalid value: \"{from}\": {error}"))
-    })
+    parse_source(key, "spec.images[0]", from)
 }
 
-fn invalid_import(key: &StreamKey, message: String) -> Refusal {
+fn parse_source(key: &StreamKey, field: &str, from: &str) -> Result<ImageReference, Refusal> {
+    let reference =
+        ImageReference::parse(from).map_err(|error| invalid_source(key, field, from, &error.to_string()))?;
+    if reference.name.is_empty() {
+        let why =
+            "this reads as a registry without an image; put a registry or a namespace in front of the name";
+        return Err(invalid_source(key, field, from, why));
+    }
+    Ok(reference)
+}
+
+fn invalid_source(key: &StreamKey, field: &str, from: &str, why: &str) -> Refusal {
+    let message = format!("{field}.from.name: Invalid value: \"{from}\": {why}");
     Refusal::Invalid { subject: Subject { kind: "ImageStreamImport", name: key.name.to_string() }, message }
 }
 

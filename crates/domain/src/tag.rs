@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::image::Failure;
 use crate::names::{Namespace, StreamKey, StreamName, TagName};
+use crate::reference::is_tag;
 use crate::time::Timestamp;
 
 /// Annotations or labels, by key.
@@ -73,7 +74,7 @@ impl TagSource {
             Some((stream, id)) => (StreamName::parse(stream).ok()?, id),
             None => (key.name.clone(), self.name.as_str()),
         };
-        let whole = !id.is_empty() && (separator == '@' || !id.contains(':')) && !id.contains('@');
+        let whole = if separator == ':' { is_tag(id) } else { !id.is_empty() && !id.contains('@') };
         whole.then(|| (StreamKey::new(namespace, stream), id.to_owned()))
     }
 }
@@ -133,15 +134,16 @@ impl TagSpec {
         !self.reference && self.source.as_ref().is_some_and(|s| s.kind == SourceKind::DockerImage)
     }
 
-    /// Whether a change from `old` counts as a new wish for the tag's history (spec §2.2, *changed*): the source's
-    /// name or namespace, `reference`, or the import mode. Not its kind, schedule, policies or annotations.
+    /// Whether a change from `old` counts as a new wish for the tag's history (spec §2.2, *changed*): the source,
+    /// `reference`, or the import mode. Not its schedule, policies or annotations. OpenShift leaves out the source's
+    /// kind, so that an alias can say it follows a tag that it never looked at; here the kind counts.
     #[must_use]
     pub fn differs_in_target(&self, old: &Self, key: &StreamKey) -> bool {
         let namespace = |spec: &Self| {
             let source = spec.source.as_ref();
             source.map(|s| s.namespace.clone().unwrap_or_else(|| key.namespace.clone()))
         };
-        let name = |spec: &Self| spec.source.as_ref().map(|s| s.name.clone());
+        let name = |spec: &Self| spec.source.as_ref().map(|s| (s.kind, s.name.clone()));
         namespace(self) != namespace(old)
             || name(self) != name(old)
             || self.reference != old.reference

@@ -7,7 +7,7 @@ use crate::event::{Fact, ImageRecorded, ImportFinished, ImportOutcome, MoveCause
 use crate::image::{Failure, Image, Platform};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::state::HistoryItem;
+use crate::state::{HistoryItem, TagState};
 use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
 
 pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import) -> Result<(), Refusal> {
@@ -66,6 +66,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
         outcomes.push(ImportOutcome { tag: tag.clone(), result });
     }
     draft.follow_aliases(moved);
+    outcomes.truncate(limits::OUTCOMES_PER_IMPORT);
     // An import that found nothing new writes nothing, unless the stream has never been looked after before.
     let changed = draft.events.len() > events_before;
     if changed || draft.stream().checked_at.is_none() {
@@ -90,8 +91,8 @@ fn still_wanted<'i>(draft: &Draft<'_>, import: &'i Import) -> Result<Option<Vec<
         return if for_person { Err(Refusal::no_stream(draft.key)) } else { Ok(None) };
     }
     let wanted = |target: &&ImportTarget| {
-        let source = draft.spec(&target.tag).and_then(|spec| spec.source.as_ref());
-        same_life && source == target.planned_source.as_ref()
+        let state = draft.life().and_then(|stream| stream.tags.get(&target.tag));
+        same_life && still_asked(state, target.planned.as_ref())
     };
     let targets: Vec<_> = import.targets.iter().filter(wanted).collect();
     if for_person && (!same_life || targets.len() < import.targets.len()) {
@@ -101,6 +102,19 @@ fn still_wanted<'i>(draft: &Draft<'_>, import: &'i Import) -> Result<Option<Vec<
         )));
     }
     Ok((for_person || !targets.is_empty()).then_some(targets))
+}
+
+/// Whether a tag still asks the question that an import was planned for. Another import that landed first does not
+/// matter, even though it took the tag to a new generation. Another source or policy does, and so does an open wish
+/// to look again: an answer fetched before a wish cannot fulfil it.
+fn still_asked(state: Option<&TagState>, planned: Option<&TagSpec>) -> bool {
+    let now = state.and_then(|state| state.spec.as_ref());
+    let (Some(now), Some(planned)) = (now, planned) else { return now.is_none() && planned.is_none() };
+    let open = state.is_some_and(TagState::needs_import) && now.generation > planned.generation;
+    now.source == planned.source
+        && now.reference == planned.reference
+        && now.import_policy == planned.import_policy
+        && !open
 }
 
 /// What one answer will change, decided on the state before the import.

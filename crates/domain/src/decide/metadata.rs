@@ -20,13 +20,13 @@ pub(super) fn decide(draft: &mut Draft<'_>, update: &UpdateMetadata) -> Result<(
         let mut annotations = stream.annotations.clone();
         let mut labels = stream.labels.clone();
         merge(
-            "annotation",
+            Kind::Annotation,
             &mut annotations,
             &update.set_annotations,
             &update.remove_annotations,
             update.overwrite,
         )?;
-        merge("label", &mut labels, &update.set_labels, &update.remove_labels, update.overwrite)?;
+        merge(Kind::Label, &mut labels, &update.set_labels, &update.remove_labels, update.overwrite)?;
         check_size(&annotations)?;
         check_size(&labels)?;
         if annotations != stream.annotations || labels != stream.labels {
@@ -49,7 +49,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, update: &UpdateMetadata) -> Result<(
     };
     let mut annotations = spec.annotations.clone();
     merge(
-        "annotation",
+        Kind::Annotation,
         &mut annotations,
         &update.set_annotations,
         &update.remove_annotations,
@@ -64,17 +64,29 @@ pub(super) fn decide(draft: &mut Draft<'_>, update: &UpdateMetadata) -> Result<(
     Ok(())
 }
 
+/// The two kinds of metadata. They differ in their texts, which are those of `oc annotate` and `oc label`.
+#[derive(Clone, Copy)]
+enum Kind {
+    Annotation,
+    Label,
+}
+
 fn merge(
-    what: &str,
+    kind: Kind,
     entries: &mut Entries,
     set: &Entries,
     remove: &[String],
     overwrite: bool,
 ) -> Result<(), Refusal> {
-    if let Some(key) = set.keys().find(|key| remove.contains(key)) {
-        return Err(Refusal::Usage(format!(
-            "can not both modify and remove the following {what}(s): \"{key}\""
-        )));
+    let both: Vec<&str> = remove.iter().filter(|key| set.contains_key(*key)).map(String::as_str).collect();
+    if !both.is_empty() {
+        return Err(Refusal::Usage(match kind {
+            Kind::Annotation => format!(
+                "can not both modify and remove the following annotation(s) in the same command: {}",
+                both.join(", ")
+            ),
+            Kind::Label => "can not both modify and remove a label in the same command".into(),
+        }));
     }
     let taken: Vec<String> = set
         .iter()
@@ -82,13 +94,15 @@ fn merge(
         .map(|(key, _)| format!("'{key}' already has a value ({})", entries[key]))
         .collect();
     if !taken.is_empty() {
-        let list = taken.join("; ");
-        return Err(Refusal::Usage(match what {
-            "label" => {
-                list.trim_start_matches('\'').replacen("' already", " already", 1)
-                    + ", and --overwrite is false"
+        return Err(Refusal::Usage(match kind {
+            Kind::Annotation => format!(
+                "--overwrite is false but found the following declared annotation(s): {}",
+                taken.join("; ")
+            ),
+            // Each is an error of its own, on a line of its own.
+            Kind::Label => {
+                taken.iter().map(|t| format!("{t}, and --overwrite is false")).collect::<Vec<_>>().join("\n")
             }
-            _ => format!("--overwrite is false but found the following declared {what}(s): {list}"),
         }));
     }
     for key in remove {
@@ -158,7 +172,8 @@ fn is_name(text: &str) -> bool {
 }
 
 fn check_size(entries: &Entries) -> Result<(), Refusal> {
-    let size: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let size: usize =
+        entries.iter().map(|(key, value)| key.len() + value.len() + limits::ENTRY_OVERHEAD_BYTES).sum();
     if size > limits::ENTRIES_BYTES {
         return Err(Refusal::Usage(format!(
             "labels or annotations of {size} bytes are too long: at most {} bytes in total",

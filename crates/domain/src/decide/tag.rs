@@ -65,6 +65,8 @@ fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Optio
     }
     match source.kind {
         SourceKind::DockerImage => match ImageReference::parse(&source.name) {
+            // A dotted name alone reads as a registry (spec §1.2), and then nothing is left to import.
+            Ok(reference) if reference.name.is_empty() => invalid("tag.from.name: Required value".into()),
             Ok(_) => Ok(Some(source.clone())),
             Err(error) => invalid(format!("tag.from.name: Invalid value: \"{}\": {error}", source.name)),
         },
