@@ -162,8 +162,7 @@ impl<'v> Stage<'v> {
     fn write_work(&mut self, key: &StreamKey, after: &StreamState) {
         let tags = || after.life.iter().flat_map(|stream| stream.tags.values());
         let pending = tags().any(tagtrail_domain::TagState::needs_import);
-        let scheduled =
-            tags().any(|tag| tag.spec.as_ref().is_some_and(|spec| is_scheduled(spec, tag.current.is_some())));
+        let scheduled = tags().any(is_scheduled);
         for (table, there) in [(keys::PENDING, pending), (keys::SCHEDULED, scheduled)] {
             let row = keys::stream(table, key);
             if there {

@@ -189,7 +189,7 @@ fn target(image: &AnsweredImage) -> ImportTarget {
         policy: planned.policy,
         reference_policy: planned.reference_policy,
         from_repository: image.from_repository,
-        planned_source: planned.planned_source.clone(),
+        planned: planned.planned.clone(),
         outcome: image.outcome.as_ref().map_err(Clone::clone).map(|fetched| ImportedImage {
             image: fetched.image.clone(),
             children: fetched.sub_manifests.clone(),
@@ -211,7 +211,7 @@ fn of_repository(repository: &PlannedRepository, tag: TagName, stream: Option<&S
         reference,
         policy: repository.policy,
         reference_policy: repository.reference_policy,
-        planned_source: spec.and_then(|spec| spec.source.clone()),
+        planned: spec.cloned(),
         prefer_os: None,
         prefer_architecture: None,
         tag,

@@ -66,10 +66,7 @@ impl Work {
         if waits(&list, key, state) {
             rings |= list.pending.insert(key.clone());
         }
-        let tags = state.life.iter().flat_map(|stream| stream.tags.values());
-        let scheduled = tags
-            .filter_map(|tag| Some(is_scheduled(tag.spec.as_ref()?, tag.current.is_some())))
-            .any(|scheduled| scheduled);
+        let scheduled = state.life.iter().flat_map(|stream| stream.tags.values()).any(is_scheduled);
         if !scheduled {
             list.schedule.remove(key);
         } else if !list.schedule.contains_key(key) {
