@@ -115,7 +115,8 @@ fn what_was_acknowledged_survives_a_power_cut() {
     let (mut acknowledged, mut events, mut rebuilt) = (0, 0, Vec::new());
     for cut in 1..=cuts {
         let writer = Writer::start(&data, "writer");
-        thread::sleep(Duration::from_millis(200 + dice.below(800)));
+        writer.wait_until_writing();
+        thread::sleep(Duration::from_millis(dice.below(800)));
         disk.cut_power();
         let heard = writer.kill();
         disk.unplug().unwrap();
