@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // Tests say what they expect by what they unwrap.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -90,14 +90,24 @@ pub(crate) fn read_all(log: &impl Log) -> Vec<Stored> {
 ///
 /// A test binary that needs such a process has a test that calls this, and [`Writer::start`] with its name.
 pub(crate) fn write_for_ever_if_asked() {
-    let Some(dir) = std::env::var_os(WRITE_INTO) else { return };
-    let (log, _) = open(Path::new(&dir)).unwrap();
-    let mut out = std::io::stdout();
+    let Some(dir) = asked_to_write_into() else { return };
+    let (log, _) = open(&dir).unwrap();
     loop {
         // Like the service: when the disk fails, stop.
         let Ok(head) = log.append(log.head(), &runs_at(log.head())) else { std::process::exit(1) };
-        writeln!(out, "acknowledged {head}").unwrap();
+        acknowledge(head);
     }
+}
+
+/// Where this process is to write for ever, if it is one that was started for that.
+pub(crate) fn asked_to_write_into() -> Option<PathBuf> {
+    std::env::var_os(WRITE_INTO).map(PathBuf::from)
+}
+
+/// Says that everything up to here is durable.
+pub(crate) fn acknowledge(head: u64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "acknowledged {head}").unwrap();
 }
 
 /// A process that writes into a directory until it is killed.
