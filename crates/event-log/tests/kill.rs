@@ -19,16 +19,18 @@ fn writer() {
 /// `TAGTRAIL_KILLS=1000` for a longer run.
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
-    let dir = tempfile::tempdir().unwrap();
+    let mut dir = tempfile::tempdir().unwrap();
     let mut dice = Dice(20);
-    let (mut acknowledged, mut progress, mut rebuilt) = (0, 0, 0);
+    let (mut acknowledged, mut rebuilt) = (0, 0);
     let kills = from_environment("TAGTRAIL_KILLS", 60);
     for kill in 1..=kills {
         let writer = Writer::start(dir.path(), "writer");
-        // From the middle of opening to well into writing.
-        thread::sleep(Duration::from_millis(dice.below(80)));
+        // One in four in the middle of starting and opening, the others in the middle of writing.
+        if dice.below(4) > 0 {
+            writer.wait_until_writing();
+        }
+        thread::sleep(Duration::from_millis(dice.below(40)));
         let heard = writer.kill();
-        progress += u64::from(heard > acknowledged);
         acknowledged = acknowledged.max(heard);
 
         // Two kills in a row now and then, without a clean close between them.
@@ -45,7 +47,11 @@ fn what_was_acknowledged_survives_a_kill() {
         rebuilt += u64::from(report.rebuilt_sled());
         assert_history(read_all(&log).into_iter(), head);
         acknowledged = head;
+        if head > 5000 {
+            // Opening a long history takes longer than the writers live.
+            dir = tempfile::tempdir().unwrap();
+            acknowledged = 0;
+        }
     }
-    assert!(progress > kills / 4, "only {progress} of {kills} writers got to write");
     assert!(rebuilt <= 1 + kills / 20, "sled had to be rebuilt after {rebuilt} of {kills} kills");
 }

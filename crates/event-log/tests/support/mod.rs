@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)] // Tests say what they expect by what they unwrap.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tagtrail_event_log::{Log, LogId, OpenError, OpenReport, Options, Run, SledLog, Stored};
@@ -88,20 +90,31 @@ pub(crate) fn read_all(log: &impl Log) -> Vec<Stored> {
 ///
 /// A test binary that needs such a process has a test that calls this, and [`Writer::start`] with its name.
 pub(crate) fn write_for_ever_if_asked() {
-    let Some(dir) = std::env::var_os(WRITE_INTO) else { return };
-    let (log, _) = open(Path::new(&dir)).unwrap();
-    let mut out = std::io::stdout();
+    let Some(dir) = asked_to_write_into() else { return };
+    let (log, _) = open(&dir).unwrap();
     loop {
         // Like the service: when the disk fails, stop.
         let Ok(head) = log.append(log.head(), &runs_at(log.head())) else { std::process::exit(1) };
-        writeln!(out, "acknowledged {head}").unwrap();
+        acknowledge(head);
     }
+}
+
+/// Where this process is to write for ever, if it is one that was started for that.
+pub(crate) fn asked_to_write_into() -> Option<PathBuf> {
+    std::env::var_os(WRITE_INTO).map(PathBuf::from)
+}
+
+/// Says that everything up to here is durable.
+pub(crate) fn acknowledge(head: u64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "acknowledged {head}").unwrap();
 }
 
 /// A process that writes into a directory until it is killed.
 pub(crate) struct Writer {
     child: Child,
     heard: JoinHandle<u64>,
+    writing: Receiver<()>,
 }
 
 impl Writer {
@@ -116,8 +129,14 @@ impl Writer {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         // Heard as it is said: a full pipe would stop the writer.
-        let heard = thread::spawn(move || newest_acknowledged(lines));
-        Writer { child, heard }
+        let (sender, writing) = mpsc::channel();
+        let heard = thread::spawn(move || newest_acknowledged(lines, &sender));
+        Writer { child, heard, writing }
+    }
+
+    /// Waits until it has acknowledged something.
+    pub(crate) fn wait_until_writing(&self) {
+        self.writing.recv_timeout(Duration::from_secs(60)).expect("the writer opens its log and writes");
     }
 
     /// Kills it, wherever it is, and gives the newest head it has acknowledged, 0 if none.
@@ -128,12 +147,15 @@ impl Writer {
     }
 }
 
-fn newest_acknowledged(mut lines: impl BufRead) -> u64 {
+fn newest_acknowledged(mut lines: impl BufRead, writing: &Sender<()>) -> u64 {
     let (mut newest, mut line) = (0, String::new());
     while lines.read_line(&mut line).unwrap() > 0 {
         // The last line may be cut off; then it was not heard.
         let heard = line.strip_suffix('\n').and_then(|line| line.strip_prefix("acknowledged "));
-        newest = heard.map_or(newest, |head| head.parse().unwrap());
+        if let Some(head) = heard {
+            newest = head.parse().unwrap();
+            let _ = writing.send(()); // Nobody need be waiting.
+        }
         line.clear();
     }
     newest
