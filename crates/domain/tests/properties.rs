@@ -194,7 +194,10 @@ fn is_idempotent(live: &Live, wish: &Wish) -> bool {
         // An import that only changed the mode asks once more (spec §2.2).
         Wish::Import { stream, .. } | Wish::Pending { stream, .. } => {
             let state = live.model.stream(&key(*stream));
-            state.life.as_ref().is_none_or(|s| s.tags.values().all(|tag| !tag.needs_import()))
+            let tags = state.life.as_ref().map(|stream| stream.tags.values());
+            tags.into_iter()
+                .flatten()
+                .all(|tag| tag.spec.as_ref().is_none_or(|spec| spec.generation <= tag.observed_generation()))
         }
     }
 }

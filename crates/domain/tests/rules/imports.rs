@@ -1,5 +1,7 @@
 //! Taking over what registries answered (spec §3.6).
 
+use tagtrail_domain::limits;
+
 use crate::language::{after, check};
 
 #[test]
@@ -181,5 +183,35 @@ fn a_tag_that_is_only_pointed_at_can_be_imported_by_hand() {
         "tag x.io/a:1 p:a --reference",
         "import p:a = A",
         "G2: a := x.io/a:1 g2 reference; new A; a + x.io/a@A g2; checked",
+    );
+}
+
+#[test]
+fn what_a_registry_says_is_kept_within_bounds() {
+    check("create p", "import p:a --from=x.io/a:1 = !Odd:", "G2: a := x.io/a:1 g2; a !Odd g2; checked");
+    // A message of any length is cut, and so is still the same message the next time.
+    let long =
+        format!("import p:a --from=x.io/a:1 --confirm = !Odd:{}", "ü".repeat(limits::FAILURE_MESSAGE_BYTES));
+    check(&long, &long, "");
+}
+
+#[test]
+fn very_many_tags() {
+    let tags = |count: usize| (0..count).map(|n| format!("tag x.io/a:{n} p:t{n}; ")).collect::<String>();
+    check(
+        &tags(limits::TAGS_PER_COMMAND + 1),
+        "import p --all",
+        "refused (usage): the image stream has 1001 tags to import, at most 1000 can be imported at once; import them tag by tag",
+    );
+    // The closing event lists what fits it; the moves are events of their own.
+    let mut names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    names.sort();
+    let moves: String =
+        names.iter().map(|n| format!("t{n} := x.io/a:{n} g301; new A; t{n} + x.io/a@A g301; ")).collect();
+    let moves = moves.replacen("new A; ", "NEW", 1).replace("new A; ", "").replace("NEW", "new A; ");
+    check(
+        &tags(300),
+        &format!("import p --all = {}", "A ".repeat(300)),
+        &format!("G301: {moves}checked, the first 250 told"),
     );
 }

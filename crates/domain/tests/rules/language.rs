@@ -481,7 +481,11 @@ fn say_fact(fact: &Fact) -> String {
                 0 => String::new(),
                 more => format!(" +{more}"),
             };
-            format!("checked{more}{}", if import.scheduled { " by schedule" } else { "" })
+            let told = match import.outcomes.len() {
+                limits::OUTCOMES_PER_IMPORT => format!(", the first {} told", limits::OUTCOMES_PER_IMPORT),
+                _ => String::new(),
+            };
+            format!("checked{more}{}{told}", if import.scheduled { " by schedule" } else { "" })
         }
     }
 }

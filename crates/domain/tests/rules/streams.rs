@@ -1,6 +1,6 @@
 //! Streams as a whole: creating, deleting, lookup, metadata, and which changes count (spec §2.1, §2.2, §2.8).
 
-use tagtrail_domain::limits;
+use tagtrail_domain::{Refusal, StreamKey, limits};
 
 use crate::language::{after, check};
 
@@ -23,6 +23,26 @@ fn creating_and_deleting_a_stream() {
         "tag x.io/a:1 p:a; background p = A; delete p",
         "tag p@A p:b",
         "refused (invalid ImageStream p): []: Internal error: imagestreams \"p\" is invalid: spec.tags[b].from.name: Invalid value: \"p@A\": error generating tag event: imagestreamimage.image.openshift.io \"A\" not found",
+    );
+}
+
+#[test]
+fn names_that_cannot_be() {
+    let refused = |name: &str| {
+        let error = StreamKey::parse("test", name).expect_err(name);
+        Refusal::bad_name(&error).to_string()
+    };
+    // Cases 1 and 2.
+    assert_eq!(
+        refused("a__b"),
+        "metadata.name: Invalid value: \"a__b\": must match \"[a-z0-9]+(?:[._-][a-z0-9]+)*\""
+    );
+    let long = "a".repeat(251);
+    assert_eq!(
+        refused(&long),
+        format!(
+            "metadata.name: Invalid value: \"{long}\": 'namespace/name' cannot be longer than 255 characters"
+        )
     );
 }
 
