@@ -261,7 +261,9 @@ fn any_set_tag() -> impl Strategy<Value = SetTag> {
 fn any_source() -> impl Strategy<Value = TagSource> {
     prop_oneof![
         2 => (0..4u8).prop_map(|from| source(SourceKind::DockerImage, pull_spec(from))),
-        4 => (0..3u8, 0..5u8).prop_map(|(stream, name)| {
+        // The legacy form, which always means the same stream: many aliases, and aliases of these.
+        4 => (0..5u8).prop_map(|name| source(SourceKind::ImageStreamTag, tag(name).to_string())),
+        2 => (0..3u8, 0..5u8).prop_map(|(stream, name)| {
             source(SourceKind::ImageStreamTag, format!("{}:{}", key(stream).name, tag(name)))
         }),
         1 => (0..3u8, 0..6u8).prop_map(|(stream, image)| {

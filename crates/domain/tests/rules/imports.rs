@@ -206,9 +206,11 @@ fn very_many_tags() {
     // The closing event lists what fits it; the moves are events of their own.
     let mut names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     names.sort();
-    let moves: String =
-        names.iter().map(|n| format!("t{n} := x.io/a:{n} g301; new A; t{n} + x.io/a@A g301; ")).collect();
-    let moves = moves.replacen("new A; ", "NEW", 1).replace("new A; ", "").replace("NEW", "new A; ");
+    let told = |(i, n): (usize, &String)| {
+        let new = if i == 0 { "new A; " } else { "" };
+        format!("t{n} := x.io/a:{n} g301; {new}t{n} + x.io/a@A g301; ")
+    };
+    let moves: String = names.iter().enumerate().map(told).collect();
     check(
         &tags(300),
         &format!("import p --all = {}", "A ".repeat(300)),
