@@ -92,7 +92,6 @@ fn fact_json(fact: &Fact) -> (&'static str, Value) {
     let name = match fact {
         Fact::StreamCreated(created) => {
             object.put("lookupLocal", created.lookup_local);
-            object.text("dockerImageRepository", &created.docker_image_repository);
             object.put("labels", entries(&created.labels));
             object.put("annotations", entries(&created.annotations));
             "streamCreated"
