@@ -3,7 +3,7 @@
 use tagtrail_api::v1::{DeleteImageStreamRequest, DeleteTagRequest};
 
 use crate::client::Client;
-use crate::commands::get::Finder;
+use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::on_off;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tagtrail_api::v1::{ImageStream, UpdateMetadataRequest};
 
-use crate::commands::get::Finder;
+use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::on_off;
