@@ -6,7 +6,6 @@ use crate::client::Client;
 use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::kinds::{Kind, Targets, stream_and_tag};
 
 /// Delete image streams or tags. The log keeps what they were.
@@ -16,13 +15,13 @@ pub(crate) struct Args {
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
     /// All of the kind in the namespace
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// All with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
     /// Say nothing of what is not there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     ignore_not_found: bool,
     /// Print only the name of what was deleted: name
     #[arg(short, long, value_name = "FORMAT", value_parser = ["name"])]

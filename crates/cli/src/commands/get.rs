@@ -3,7 +3,6 @@
 use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::kinds::{Kind, Targets};
 use crate::print::age::Now;
 use crate::print::output::View;
@@ -24,22 +23,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
     /// Look in all namespaces
-    #[arg(short = 'A', long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(short = 'A', long)]
     all_namespaces: bool,
     /// Only those with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
     /// No headers
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     no_headers: bool,
     /// With the labels in the last column
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     show_labels: bool,
     /// In the order of what this path finds, such as .metadata.name
     #[arg(long, value_name = "PATH")]
     sort_by: Option<String>,
     /// Say nothing of what is not there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     ignore_not_found: bool,
 }
 

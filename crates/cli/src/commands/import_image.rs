@@ -23,19 +23,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IMAGE")]
     from: Option<String>,
     /// Create the image stream, or change what it imports
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     confirm: bool,
     /// Import all tags, or all of a repository
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// Look again and again from now on
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     scheduled: bool,
     /// Allow plain HTTP and unverified certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = on_off)]
     insecure: Option<bool>,
     /// Only look, change nothing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     dry_run: bool,
     /// How consumers shall pull what this import adds: source or local
     #[arg(long, value_name = "POLICY", default_value = "source")]

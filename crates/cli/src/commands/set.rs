@@ -26,16 +26,16 @@ pub(crate) struct Args {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = on_off)]
     enabled: bool,
     /// All image streams of the namespace
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// Only show
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     list: bool,
     /// All with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
     /// Only check, change nothing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     dry_run: bool,
 }
 

@@ -14,7 +14,6 @@ use tagtrail_domain::{ImageReference, TagName};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::kinds::stream_and_tag;
 
 /// Point a tag at an image: a container image, another tag (its present image, or with --alias whatever it will
@@ -26,22 +25,22 @@ pub(crate) struct Args {
     #[arg(value_name = "SOURCE|DESTINATION")]
     words: Vec<String>,
     /// Delete the tags
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(short, long)]
     delete: bool,
     /// Follow the source tag from now on; both must be of one image stream
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
-    alias: bool,
+    #[arg(long)]
+    pub(crate) alias: bool,
     /// What SOURCE is: imagestreamtag (istag), imagestreamimage (isimage), docker (dockerimage)
     #[arg(long, value_name = "KIND")]
     source: Option<String>,
     /// Only point at the source, never import it
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     reference: bool,
     /// Look again and again
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     scheduled: bool,
     /// Allow plain HTTP and unverified certificates
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     insecure: bool,
     /// How consumers shall pull: source or local
     #[arg(long, value_name = "POLICY", default_value = "source")]
