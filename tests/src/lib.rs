@@ -1,1 +1,30 @@
-//! tests
+//! What the end-to-end tests stand on: real processes, started, watched and ended.
+//!
+//! Nothing here knows how Tagtrail works inside. The tests see what a person sees: the `tagtrail` command, the gRPC
+//! API, a real registry (Debian's `docker-registry`), and the files of a data directory.
+//!
+//! | module       | idea                                                                        |
+//! |--------------|-----------------------------------------------------------------------------|
+//! | [`binary`]   | which `tagtrail` is tested, built when it is not there                      |
+//! | [`process`]  | a child that never outlives its owner                                       |
+//! | [`registry`] | a real registry with the standard content                                   |
+//! | [`faulty`]   | a registry that lies, for faults a real one cannot be made to show          |
+//! | [`server`]   | a real `tagtrail serve`                                                     |
+//! | [`client`]   | a real `tagtrail` command line                                              |
+//! | [`case`]     | a recorded run of the real image stream system                              |
+//! | [`replay`]   | the same run, done by Tagtrail                                              |
+//! | [`normalise`], [`compare`] | what may differ between two runs, and what may not            |
+//! | [`namespace`]| a network of one's own, because recorded runs name fixed ports              |
+
+pub mod binary;
+pub mod case;
+pub mod client;
+pub mod compare;
+pub mod faulty;
+pub mod namespace;
+pub mod normalise;
+pub mod process;
+pub mod registry;
+pub mod replay;
+pub mod server;
+pub mod wait;

@@ -11,8 +11,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
-    admin, annotate, completion, create, delete, describe, events, get, import_image, label, project, set,
-    status, tag, version,
+    admin, annotate, completion, create, delete, describe, events, get, import_image, label, project, serve,
+    set, status, tag, version,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -70,6 +70,15 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// What asks a server.
+#[derive(Subcommand)]
+enum ClientCommand {
     /// Import images from a registry now
     ImportImage(import_image::Args),
     /// Point a tag at an image, or delete tags
@@ -145,6 +154,10 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, Unread> {
 
 fn execute(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
+    let command = match command {
+        Command::Serve(args) => return serve::run(args),
+        Command::Client(command) => command,
+    };
     let file = match config::path() {
         Some(path) => ClientFile::load(&path).map_err(Failure::client)?,
         None => ClientFile::default(),
@@ -167,23 +180,23 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     result
 }
 
-async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
+async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), Failure> {
     match command {
-        Command::ImportImage(args) => import_image::run(args, context).await,
-        Command::Tag(args) => tag::run(args, context).await,
-        Command::Get(args) => get::run(args, context).await,
-        Command::Describe(args) => describe::run(args, context).await,
-        Command::Delete(args) => delete::run(args, context).await,
-        Command::Create(args) => create::run(args, context).await,
-        Command::Set(args) => set::run(args, context).await,
-        Command::Annotate(args) => annotate::run(args, context).await,
-        Command::Label(args) => label::run(args, context).await,
-        Command::Project(args) => project::run(&args, context),
-        Command::Status(args) => status::run(args, context).await,
-        Command::Events(args) => events::run(args, context).await,
-        Command::Admin(args) => admin::run(args, context).await,
-        Command::Completion(args) => completion::run(&args, Cli::command(), context),
-        Command::Version(args) => version::run(args, context).await,
+        ClientCommand::ImportImage(args) => import_image::run(args, context).await,
+        ClientCommand::Tag(args) => tag::run(args, context).await,
+        ClientCommand::Get(args) => get::run(args, context).await,
+        ClientCommand::Describe(args) => describe::run(args, context).await,
+        ClientCommand::Delete(args) => delete::run(args, context).await,
+        ClientCommand::Create(args) => create::run(args, context).await,
+        ClientCommand::Set(args) => set::run(args, context).await,
+        ClientCommand::Annotate(args) => annotate::run(args, context).await,
+        ClientCommand::Label(args) => label::run(args, context).await,
+        ClientCommand::Project(args) => project::run(&args, context),
+        ClientCommand::Status(args) => status::run(args, context).await,
+        ClientCommand::Events(args) => events::run(args, context).await,
+        ClientCommand::Admin(args) => admin::run(args, context).await,
+        ClientCommand::Completion(args) => completion::run(&args, Cli::command(), context),
+        ClientCommand::Version(args) => version::run(args, context).await,
     }
 }
 
@@ -225,7 +238,7 @@ mod tests {
     #[test]
     fn a_flag_can_be_turned_off_again() {
         let alias = |line: &str| match parse(line).map(|cli| cli.command) {
-            Ok(Command::Tag(args)) => args.alias,
+            Ok(Command::Client(ClientCommand::Tag(args))) => args.alias,
             _ => panic!("{line}"),
         };
         assert!(alias("tagtrail tag a:1 a:2 --alias"));

@@ -14,11 +14,15 @@ pub const REASON_BYTES: usize = 4096;
 pub const ACTOR_BYTES: usize = 256;
 /// Longest request id, in bytes.
 pub const REQUEST_ID_BYTES: usize = 128;
-/// All annotation (or label) keys and values of one object together, in bytes. They travel in one event.
-pub const ENTRIES_BYTES: usize = 32 * 1024;
+/// All annotations (or all labels) of one object together, in bytes. Both travel in one event of at most 60 KiB.
+pub const ENTRIES_BYTES: usize = 24 * 1024;
+/// What storing one annotation or label costs beside its key and value, in bytes.
+pub const ENTRY_OVERHEAD_BYTES: usize = 12;
 /// Longest label value, in bytes (Kubernetes' label syntax).
 pub const LABEL_VALUE_BYTES: usize = 63;
 /// Longest failure message that is kept, in bytes: a registry can send anything.
 pub const FAILURE_MESSAGE_BYTES: usize = 4096;
-/// Most tags one command may touch; its events are one indivisible run.
+/// Most tags that one import may ask for; its events are one indivisible run.
 pub const TAGS_PER_COMMAND: usize = 1000;
+/// Most outcomes that the closing event of an import lists, within one event of at most 60 KiB.
+pub const OUTCOMES_PER_IMPORT: usize = 250;

@@ -1,1 +1,32 @@
-//! placeholder
+//! An image reference in, an immutable image or a reasoned failure out.
+//!
+//! [`Importer::image`] follows spec §3.4: ping, token, manifest, the platform's manifest if that was a list, the
+//! configuration. Nothing is believed: digests are computed from the bytes, sizes and counts end somewhere
+//! (`limits`), addresses are checked as they are connected to (`guard`), and what goes wrong is told in the
+//! words people know (`failure`, `go_net`, `go_json`).
+//!
+//! | module          | what it knows                                                         |
+//! |-----------------|-----------------------------------------------------------------------|
+//! | `registry`      | mirrors, blocked hosts: where to ask                                  |
+//! | `auth`          | pings, challenges, tokens: how to be let in                           |
+//! | `credentials`   | Docker's `config.json` and its helpers: with what                     |
+//! | `client`        | HTTP: time and size limits, redirects, second tries                   |
+//! | `manifest`      | manifests and configurations, bytes to facts                          |
+
+mod auth;
+mod client;
+mod config;
+mod credentials;
+mod failure;
+mod fetch;
+mod go_json;
+mod go_net;
+mod guard;
+mod limits;
+mod manifest;
+mod memory;
+mod registry;
+
+pub use config::{Config, ConfigError, RegistryConfig, Timeouts};
+pub use failure::invalid_reference;
+pub use fetch::{Fetched, ImageRequest, ImportMode, Importer};

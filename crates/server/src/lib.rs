@@ -1,1 +1,30 @@
-//! placeholder
+//! Joins the parts: the log, the read model, the importer, the one writer, and gRPC in front.
+//!
+//! | module       | the one idea                                                        |
+//! |--------------|---------------------------------------------------------------------|
+//! | `config`     | what the server is told                                             |
+//! | `outside`    | the time and fresh ids, from one place                              |
+//! | `writer`     | the one writer: decide, append, make visible, answer                |
+//! | `importing`  | asking registries, never inside the writer                          |
+//! | `work`       | what is to be done without anybody asking                           |
+//! | `background` | doing it                                                            |
+//! | `images`     | images as people see them                                           |
+//! | `convert`    | the words of the wire                                               |
+//! | `grpc`       | the services, a file each; alone knows status codes                 |
+//! | `http`       | `/metrics`, `/healthz`, `/readyz`                                   |
+
+mod background;
+pub mod config;
+mod convert;
+mod grpc;
+mod http;
+mod images;
+mod importing;
+mod metrics;
+mod outside;
+mod start;
+mod work;
+mod writer;
+
+pub use config::{Config, ConfigError, Overrides};
+pub use start::{ServeError, serve};

@@ -1,0 +1,89 @@
+//! How a fact changes the state. The same function serves decisions, the read model, restart and audit.
+
+use crate::event::{Event, Fact, HistoryChange};
+use crate::state::{Current, Stream, StreamState};
+use crate::tag::ImportCondition;
+use crate::time::Timestamp;
+
+/// Where and when an event stands in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Its sequence.
+    pub sequence: u64,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+/// Gives the state of a stream's name after an event. The event has happened, so this cannot fail.
+///
+/// # Panics
+/// If an event other than a creation is applied to a stream that does not exist. No log that `decide` wrote holds
+/// such an event: the log is damaged, and to go on would be to make things up.
+#[must_use]
+pub fn apply(mut state: StreamState, event: &Event, at: Position) -> StreamState {
+    state.revision += 1;
+    state.sequence = at.sequence;
+    if let Fact::StreamDeleted { .. } = event.fact {
+        state.life = None;
+        return state;
+    }
+    if let Fact::StreamCreated { lookup_local, docker_image_repository, labels, annotations } = &event.fact {
+        state.life = Some(Stream {
+            uid: event.stream_uid.clone(),
+            created: at.recorded_at,
+            generation: event.generation,
+            lookup_local: *lookup_local,
+            docker_image_repository: docker_image_repository.clone(),
+            labels: labels.clone(),
+            annotations: annotations.clone(),
+            checked_at: None,
+            tags: Default::default(),
+        });
+        return state;
+    }
+    let stream = state.life.as_mut().expect("an event other than a creation happens to a living stream");
+    stream.generation = event.generation;
+    change(stream, &event.fact, at);
+    state
+}
+
+fn change(stream: &mut Stream, fact: &Fact, at: Position) {
+    match fact {
+        Fact::StreamCreated { .. } | Fact::StreamDeleted { .. } => unreachable!("apply has dealt with these"),
+        Fact::StreamMetadataSet { labels, annotations } => {
+            stream.labels.clone_from(labels);
+            stream.annotations.clone_from(annotations);
+        }
+        Fact::LookupPolicySet { local } => stream.lookup_local = *local,
+        Fact::TagSet { tag, spec } => {
+            stream.tags.entry(tag.clone()).or_default().spec = Some(spec.clone());
+        }
+        Fact::TagDeleted { tag, .. } => {
+            stream.tags.remove(tag);
+        }
+        Fact::TagMoved(moved) => {
+            let tag = stream.tags.entry(moved.tag.clone()).or_default();
+            tag.current = Some(Current { item: moved.item.clone(), sequence: at.sequence });
+            // A tag that got an image has no failure any more, whichever way it got it (spec §2.6).
+            tag.condition = None;
+            match moved.change {
+                HistoryChange::Added => tag.history_length += 1,
+                HistoryChange::Replaced | HistoryChange::Renewed => {}
+            }
+        }
+        Fact::ImportFailed { tag, failure, generation, source: _ } => {
+            stream.tags.entry(tag.clone()).or_default().condition = Some(ImportCondition {
+                failure: failure.clone(),
+                generation: *generation,
+                since: at.recorded_at,
+            });
+        }
+        Fact::FailureCleared { tag } => {
+            if let Some(tag) = stream.tags.get_mut(tag) {
+                tag.condition = None;
+            }
+        }
+        Fact::ImageRecorded(_) => {}
+        Fact::ImportFinished(import) => stream.checked_at = Some(import.checked_at),
+    }
+}

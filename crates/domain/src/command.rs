@@ -1,0 +1,148 @@
+//! Wishes, in the imperative. What they need from outside (time, ids, what a registry answered) comes with them.
+
+use crate::image::{Failure, Image};
+use crate::names::TagName;
+use crate::tag::{Entries, ImportPolicy, ReferencePolicy, TagSource, TagSpec};
+use crate::time::Timestamp;
+
+/// What the shell knows and the domain must be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Context {
+    /// When the events of this command will be recorded.
+    pub now: Timestamp,
+    /// The sequence that the first event of this command will have.
+    pub next_sequence: u64,
+    /// A fresh id, for a stream that this command creates.
+    pub fresh_uid: String,
+    /// The revision that the stream must have. 0: it must not exist. `None`: any.
+    pub expected_revision: Option<u64>,
+    /// Host of the internal registry, for references that shall follow the stream they are copied to (spec §2.3).
+    pub internal_registry: Option<String>,
+}
+
+/// A wish about one image stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Create an empty stream.
+    CreateStream {
+        /// Whether unqualified image names may resolve to its tags.
+        lookup_local: bool,
+        /// Its labels.
+        labels: Entries,
+        /// Its annotations.
+        annotations: Entries,
+    },
+    /// Delete the stream with all of its tags.
+    DeleteStream,
+    /// Turn local lookup on or off.
+    SetLookupPolicy {
+        /// On or off.
+        local: bool,
+    },
+    /// Change annotations and labels.
+    UpdateMetadata(UpdateMetadata),
+    /// Point a tag at something, creating tag and stream as needed.
+    SetTag(SetTag),
+    /// Delete a tag, spec and history.
+    DeleteTag {
+        /// The tag as typed. A text that is no tag is a tag that does not exist.
+        tag: String,
+    },
+    /// Take over what registries answered.
+    Import(Import),
+}
+
+/// Change annotations and labels of a stream, or annotations of one of its tags.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct UpdateMetadata {
+    /// The tag, where a tag's annotations are meant.
+    pub tag: Option<TagName>,
+    /// Annotations to set.
+    pub set_annotations: Entries,
+    /// Annotations to remove.
+    pub remove_annotations: Vec<String>,
+    /// Labels to set.
+    pub set_labels: Entries,
+    /// Labels to remove.
+    pub remove_labels: Vec<String>,
+    /// Whether a key that has another value may be changed.
+    pub overwrite: bool,
+}
+
+/// Point a tag at something (`oc tag`, `oc create imagestreamtag`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SetTag {
+    /// The tag.
+    pub tag: TagName,
+    /// What to point it at. `None`: a tag without source.
+    pub source: Option<TagSource>,
+    /// With an image stream tag as the source: follow it, instead of copying what it points to now.
+    pub alias: bool,
+    /// Only point at the source, never import it.
+    pub reference: bool,
+    /// How to import.
+    pub import_policy: ImportPolicy,
+    /// How consumers shall pull.
+    pub reference_policy: ReferencePolicy,
+    /// Annotations of the tag. The ones it had are dropped.
+    pub annotations: Entries,
+    /// Refuse if the tag has a spec already.
+    pub create: bool,
+}
+
+/// Take over what registries answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Import {
+    /// One entry for each image, those of a whole repository first.
+    pub targets: Vec<ImportTarget>,
+    /// The repository, where a whole one was imported. Otherwise empty.
+    pub repository: String,
+    /// How many tags of the repository were left out because of the limit.
+    pub additional_tags: u32,
+    /// Create the stream if there is none.
+    pub create_stream: bool,
+    /// Who wants it: a person, or Tagtrail itself carrying out a wish of before.
+    pub origin: ImportOrigin,
+    /// Which life of the stream it was planned for. `None`: there was no stream.
+    pub planned_uid: Option<String>,
+}
+
+/// Who wants an import.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ImportOrigin {
+    /// A person, now. If the tag was set anew meanwhile, that is a conflict.
+    Request,
+    /// A tag that was set before. If it was set anew meanwhile, this answer is dropped.
+    Background,
+    /// The schedule. Otherwise as in the background.
+    Schedule,
+}
+
+/// One image of an import.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportTarget {
+    /// The tag that gets it.
+    pub tag: TagName,
+    /// Where from, as it was typed.
+    pub from: String,
+    /// How it was imported, and how it shall be from now on.
+    pub policy: ImportPolicy,
+    /// How consumers shall pull, for a tag that this import creates.
+    pub reference_policy: ReferencePolicy,
+    /// Whether it belongs to the import of a whole repository: its failure then creates no tag.
+    pub from_repository: bool,
+    /// What the tag followed when the import was planned: the question that `outcome` answers. `None`: the tag had no
+    /// spec.
+    pub planned: Option<TagSpec>,
+    /// What the registry answered.
+    pub outcome: Result<ImportedImage, Failure>,
+}
+
+/// An image that a registry gave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportedImage {
+    /// The image.
+    pub image: Image,
+    /// The images of an index that was kept whole.
+    pub children: Vec<Image>,
+}

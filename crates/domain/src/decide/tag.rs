@@ -1,0 +1,195 @@
+//! Setting and deleting tags (spec §2.2, §2.3, §2.5, §2.8).
+
+use super::{Draft, World};
+use crate::command::SetTag;
+use crate::event::{Fact, MoveCause};
+use crate::names::{StreamKey, TagName};
+use crate::reference::ImageReference;
+use crate::refusal::Refusal;
+use crate::state::HistoryItem;
+use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
+
+pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> Result<(), Refusal> {
+    let (key, tag) = (draft.key, &wish.tag);
+    let old = draft.spec(tag).cloned();
+    if wish.create && old.is_some() {
+        let name = format!("{}:{tag}", key.name);
+        return Err(Refusal::AlreadyExists { resource: crate::refusal::resource::TAG, name });
+    }
+    super::metadata::check_annotations(&wish.annotations)?;
+    let source = resolve(draft, world, wish)?;
+    let is_image = source.as_ref().is_some_and(|s| s.kind == SourceKind::DockerImage);
+    if wish.import_policy.scheduled && !is_image {
+        let message = "tag.importPolicy.scheduled: Invalid value: true: only tags pointing to Docker repositories may be scheduled for background import";
+        return Err(Refusal::invalid_tag(key, tag.as_str(), message.into()));
+    }
+    let mut spec = TagSpec {
+        source,
+        reference: wish.reference,
+        generation: old.as_ref().map_or(0, |old| old.generation),
+        import_policy: wish.import_policy,
+        reference_policy: wish.reference_policy,
+        annotations: wish.annotations.clone(),
+    };
+    // A container image is always a new wish: "look again", even if nothing else is new (spec §2.2).
+    let renewed = is_image || old.as_ref().is_none_or(|old| spec.differs_in_target(old, key));
+    // What the tag will point to is looked up before anything happens: a source that is not there refuses it all.
+    let item = if renewed { item_from_source(draft, world, wish, &spec)? } else { None };
+    if !renewed && old.as_ref() == Some(&spec) {
+        return Ok(());
+    }
+    if draft.life().is_none() {
+        draft.create_stream(false, Entries::new(), Entries::new());
+    } else {
+        draft.generation += 1;
+    }
+    if renewed {
+        spec.generation = draft.generation;
+    }
+    draft.happen(Fact::TagSet { tag: tag.clone(), spec });
+    if let Some(item) = item {
+        let item = HistoryItem { generation: draft.generation, ..item };
+        if draft.add_item(tag, item, MoveCause::Tag) {
+            draft.follow_aliases(vec![tag.clone()]);
+        }
+    }
+    Ok(())
+}
+
+/// A stream tag that is not to be followed becomes the image it points to now (spec §2.5).
+fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Option<TagSource>, Refusal> {
+    let Some(source) = &wish.source else { return Ok(None) };
+    let invalid = |message: String| Err(Refusal::invalid_tag(draft.key, wish.tag.as_str(), message));
+    if source.name.is_empty() {
+        return invalid("tag.from.name: Required value".into());
+    }
+    match source.kind {
+        SourceKind::DockerImage => match ImageReference::parse(&source.name) {
+            // A dotted name alone reads as a registry (spec §1.2), and then nothing is left to import.
+            Ok(reference) if reference.name.is_empty() => invalid("tag.from.name: Required value".into()),
+            Ok(_) => Ok(Some(source.clone())),
+            Err(error) => invalid(format!("tag.from.name: Invalid value: \"{}\": {error}", source.name)),
+        },
+        SourceKind::ImageStreamTag if !wish.alias => {
+            let (stream, tag) = source.target(draft.key).ok_or_else(|| malformed(draft.key, wish, source))?;
+            let from = world.stream(&stream);
+            let life = from.life.as_ref().ok_or_else(|| Refusal::no_stream(&stream))?;
+            let current = TagName::parse(&tag).ok().and_then(|tag| life.tags.get(&tag)?.current.as_ref());
+            let Some(current) = current else {
+                return Err(Refusal::Usage(format!(
+                    "\"{}\" is not currently pointing to an image, cannot use it as the source of a tag",
+                    source.name
+                )));
+            };
+            Ok(Some(match &current.item.image {
+                Some(image) => TagSource {
+                    kind: SourceKind::ImageStreamImage,
+                    namespace: source.namespace.clone(),
+                    name: format!("{}@{image}", stream.name),
+                },
+                None => TagSource {
+                    kind: SourceKind::DockerImage,
+                    namespace: None,
+                    name: current.item.reference.clone(),
+                },
+            }))
+        }
+        SourceKind::ImageStreamTag | SourceKind::ImageStreamImage => Ok(Some(source.clone())),
+    }
+}
+
+/// What a new wish does to the history at once (spec §2.3). `None`: nothing; an importer may act later.
+fn item_from_source(
+    draft: &Draft<'_>,
+    world: &impl World,
+    wish: &SetTag,
+    spec: &TagSpec,
+) -> Result<Option<HistoryItem>, Refusal> {
+    let Some(source) = &spec.source else { return Ok(None) };
+    let key = draft.key;
+    if source.kind == SourceKind::DockerImage {
+        return Ok(spec.reference.then(|| HistoryItem {
+            created: draft.context.now,
+            reference: source.name.clone(),
+            image: None,
+            generation: 0,
+            media_type: String::new(),
+            platform: None,
+        }));
+    }
+    let (stream, id) = source.target(key).ok_or_else(|| malformed(key, wish, source))?;
+    let from = world.stream(&stream);
+    // A tag may be set up before the stream it names is complete, but another stream must be there.
+    if stream != *key && from.life.is_none() {
+        return Err(inner_error(key, wish, &format!("Not found: \"{}\"", source.name)));
+    }
+    let item = if source.kind == SourceKind::ImageStreamTag {
+        let life = from.life.as_ref();
+        let tag = TagName::parse(&id).ok();
+        tag.and_then(|tag| Some(life?.tags.get(&tag)?.current.as_ref()?.item.clone()))
+    } else {
+        let mut found = world.find_image(&stream, &id);
+        let unfit = |why: String| {
+            let text = format!("Invalid value: \"{}\": error generating tag event: {why}", source.name);
+            Err(inner_error(key, wish, &text))
+        };
+        match found.len() {
+            0 => return unfit(format!("{} \"{id}\" not found", crate::refusal::resource::STREAM_IMAGE)),
+            1 => found.pop().map(|(_, item)| HistoryItem { created: draft.context.now, ..item }),
+            _ => {
+                let all = found.iter().map(|(digest, _)| digest.as_str()).collect::<Vec<_>>().join(", ");
+                return unfit(format!(
+                    "Operation cannot be fulfilled on {} \"{id}\": multiple images match the prefix \"{id}\": {all}",
+                    crate::refusal::resource::STREAM_IMAGE
+                ));
+            }
+        }
+    };
+    Ok(item.map(|item| if spec.reference { item } else { pulled_from_here(draft, &stream, item) }))
+}
+
+/// A reference to the source stream's own repository in the internal registry becomes one to this stream's, so
+/// that pulls come from here (spec §2.3).
+fn pulled_from_here(draft: &Draft<'_>, source: &StreamKey, item: HistoryItem) -> HistoryItem {
+    let Some(internal) = &draft.context.internal_registry else { return item };
+    let Ok(mut reference) = ImageReference::parse(&item.reference) else { return item };
+    let own = reference.registry == *internal
+        && reference.namespace == source.namespace.as_str()
+        && reference.name == source.name.as_str();
+    if !own {
+        return item;
+    }
+    reference.namespace = draft.key.namespace.to_string();
+    reference.name = draft.key.name.to_string();
+    HistoryItem { reference: reference.to_string(), ..item }
+}
+
+fn malformed(key: &StreamKey, wish: &SetTag, source: &TagSource) -> Refusal {
+    let form = "must be of the form <tag>, <repo>:<tag>, <id>, or <repo>@<id>";
+    inner_error(key, wish, &format!("Invalid value: \"{}\": {form}", source.name))
+}
+
+/// OpenShift finds these out while it processes the tag, and wraps them (spec §1.3).
+fn inner_error(key: &StreamKey, wish: &SetTag, text: &str) -> Refusal {
+    let (name, tag) = (&key.name, &wish.tag);
+    let message =
+        format!("[]: Internal error: imagestreams \"{name}\" is invalid: spec.tags[{tag}].from.name: {text}");
+    Refusal::invalid_stream(name.as_str(), message)
+}
+
+pub(super) fn delete(draft: &mut Draft<'_>, tag: &str) -> Result<(), Refusal> {
+    let key = draft.key;
+    let Some(stream) = draft.life() else { return Err(Refusal::no_tag(key, tag, false)) };
+    let found = TagName::parse(tag).ok().and_then(|name| stream.tags.get_key_value(&name));
+    let Some((name, state)) = found else { return Err(Refusal::no_tag(key, tag, true)) };
+    let fact = Fact::TagDeleted {
+        tag: name.clone(),
+        had_spec: state.spec.is_some(),
+        last: state.current.as_ref().map(|current| current.item.clone()),
+    };
+    if state.spec.is_some() {
+        draft.generation += 1;
+    }
+    draft.happen(fact);
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Facts: what has happened, in the past tense. They carry all that `apply` needs and all that is needed to tell
+//! in ten years what they were about; who, when and why ride in the [`Recorded`] envelope that the shell adds.
+
+use crate::digest::Digest;
+use crate::image::{Failure, Platform};
+use crate::names::{StreamKey, TagName};
+use crate::state::HistoryItem;
+use crate::tag::{Entries, TagSpec};
+use crate::time::Timestamp;
+
+/// A fact about one stream, and the stream's generation after it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Which life of the stream's name it happened in.
+    pub stream_uid: String,
+    /// The stream's generation afterwards.
+    pub generation: i64,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fact {
+    /// The stream came into being.
+    StreamCreated {
+        /// Whether unqualified image names may resolve to its tags.
+        lookup_local: bool,
+        /// A whole repository to import. Mostly empty.
+        docker_image_repository: String,
+        /// Labels.
+        labels: Entries,
+        /// Annotations.
+        annotations: Entries,
+    },
+    /// The stream was deleted with all of its tags.
+    StreamDeleted {
+        /// The tags it had, sorted; at most the first 400.
+        tags: Vec<TagName>,
+    },
+    /// Labels or annotations changed. The maps are what the stream has afterwards.
+    StreamMetadataSet {
+        /// All labels.
+        labels: Entries,
+        /// All annotations.
+        annotations: Entries,
+    },
+    /// Local lookup was turned on or off.
+    LookupPolicySet {
+        /// On or off.
+        local: bool,
+    },
+    /// What a tag shall follow was set or changed.
+    TagSet {
+        /// The tag.
+        tag: TagName,
+        /// What it shall follow from now on.
+        spec: TagSpec,
+    },
+    /// A tag was deleted, spec and history.
+    TagDeleted {
+        /// The tag.
+        tag: TagName,
+        /// Whether it had a spec.
+        had_spec: bool,
+        /// What it pointed to.
+        last: Option<HistoryItem>,
+    },
+    /// A tag points to another image, or its newest history item was renewed.
+    TagMoved(Box<TagMoved>),
+    /// An import failed. History is not touched.
+    ImportFailed {
+        /// The tag that was to be imported.
+        tag: TagName,
+        /// Where from, as it was typed.
+        source: String,
+        /// What was wrong.
+        failure: Failure,
+        /// The generation that the failure stands for.
+        generation: i64,
+    },
+    /// A failure that was shown on a tag no longer holds.
+    FailureCleared {
+        /// The tag.
+        tag: TagName,
+    },
+    /// An image became known.
+    ImageRecorded(Box<ImageRecorded>),
+    /// An import that changed something came to its end.
+    ImportFinished(Box<ImportFinished>),
+}
+
+/// A tag points to another image, or its newest history item was renewed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TagMoved {
+    /// The tag.
+    pub tag: TagName,
+    /// What it points to now.
+    pub item: HistoryItem,
+    /// What happened to the history as OpenShift shows it.
+    pub change: HistoryChange,
+    /// What it pointed to before.
+    pub previous: Option<HistoryItem>,
+    /// Sequence of the event that had set the previous item. 0: there was none.
+    pub replaces_sequence: u64,
+    /// What moved it.
+    pub cause: MoveCause,
+}
+
+/// What happened to a tag's history as OpenShift shows it (spec §2.6).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum HistoryChange {
+    /// A new item was put on top.
+    Added,
+    /// The newest item got another image or another reference in place.
+    Replaced,
+    /// The newest item got another generation only.
+    Renewed,
+}
+
+/// What moved a tag.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum MoveCause {
+    /// Somebody asked for an import.
+    Import,
+    /// A scheduled check found it.
+    ScheduledImport,
+    /// Somebody set the tag to an image that was known already.
+    Tag,
+    /// The tag follows this tag, which moved.
+    Alias(TagName),
+}
+
+/// An image became known. Its bytes were in the blob store, synced, before the event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageRecorded {
+    /// Its name.
+    pub digest: Digest,
+    /// Where it was first imported from, at its digest.
+    pub reference: String,
+    /// Media type of the manifest.
+    pub media_type: String,
+    /// Digest of the configuration. `None` for an image index.
+    pub config: Option<Digest>,
+    /// Bytes of the configuration and of all distinct layers.
+    pub size: i64,
+    /// What it runs on. `None` for an image index.
+    pub platform: Option<Platform>,
+    /// When the image says it was built.
+    pub built_at: Option<Timestamp>,
+}
+
+/// An import that changed something came to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportFinished {
+    /// When the registry was asked.
+    pub checked_at: Timestamp,
+    /// What became of each tag, in the order asked for; at most the first 250. The moves and failures themselves are
+    /// events of their own.
+    pub outcomes: Vec<ImportOutcome>,
+    /// Whether a schedule asked for it.
+    pub scheduled: bool,
+    /// The repository, where a whole one was imported. Otherwise empty.
+    pub repository: String,
+    /// How many tags of the repository were left out because of the limit.
+    pub additional_tags: u32,
+}
+
+/// What became of one tag in an import.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportOutcome {
+    /// The tag.
+    pub tag: TagName,
+    /// The image it got, or OpenShift's word for the failure.
+    pub result: Result<Digest, String>,
+}
+
+/// Who did something.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Actor {
+    /// Name, as claimed or as authenticated.
+    pub name: String,
+    /// Whether the name was proven.
+    pub authenticated: bool,
+}
+
+/// The run of events that one command made. It is stored whole or not at all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Run {
+    /// Sequence of its first event.
+    pub first_sequence: u64,
+    /// How many events it has.
+    pub length: u32,
+}
+
+/// An event in its envelope: exactly what the log keeps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Position in the whole log, from 1.
+    pub sequence: u64,
+    /// Position among the events of the stream's name, from 1.
+    pub revision: u64,
+    /// When it was recorded. Never earlier than the event before it.
+    pub recorded_at: Timestamp,
+    /// The run it belongs to.
+    pub run: Run,
+    /// The stream it is about.
+    pub stream: StreamKey,
+    /// Who asked for it.
+    pub actor: Actor,
+    /// Why, in the words of who asked.
+    pub reason: String,
+    /// The command that made it, such as `tag` or `import`.
+    pub command: String,
+    /// The caller's id of the request. Empty: none.
+    pub request_id: String,
+    /// SHA-256 of the request. Empty without a request id.
+    pub request_digest: Vec<u8>,
+    /// Sequence of the event that asked for it. 0: none.
+    pub caused_by: u64,
+    /// What happened.
+    pub event: Event,
+}

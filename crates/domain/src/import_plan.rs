@@ -1,0 +1,379 @@
+//! What a wish to import means for a stream as it is now (spec §2.10): which images to ask which registry for, and
+//! which tags get the answers. OpenShift's client decides this; here the server does, for every client.
+
+use crate::limits;
+use crate::names::{StreamKey, TagName};
+use crate::reference::ImageReference;
+use crate::refusal::{Refusal, Subject};
+use crate::state::{INSECURE_ANNOTATION, Stream, TagState};
+use crate::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSpec};
+
+/// A wish to import (`oc import-image`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportWish {
+    /// The tag. `None`: `latest`, or all with `all`.
+    pub tag: Option<TagName>,
+    /// The target as it was typed: the source of a new stream where no other is given.
+    pub target_text: String,
+    /// Where from, as it was typed. Empty: from where the tag came before.
+    pub from: String,
+    /// All tags, or the whole repository.
+    pub all: bool,
+    /// Create the stream, or change what it imports.
+    pub confirm: bool,
+    /// Look again and again from now on.
+    pub scheduled: bool,
+    /// Allow plain HTTP and unverified certificates. `None`: as the stream says.
+    pub insecure: Option<bool>,
+    /// What to make of an image index.
+    pub mode: ImportMode,
+    /// How consumers shall pull, for tags that this import creates.
+    pub reference_policy: ReferencePolicy,
+}
+
+/// What to ask registries for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ImportPlan {
+    /// A whole repository.
+    pub repository: Option<PlannedRepository>,
+    /// Single images.
+    pub images: Vec<PlannedImage>,
+    /// Whether the stream is created by this import.
+    pub create_stream: bool,
+    /// Which life of the stream it was planned for.
+    pub uid: Option<String>,
+}
+
+/// A whole repository to import.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedRepository {
+    /// The repository as it was typed.
+    pub from: String,
+    /// The same, parsed. It has neither tag nor digest.
+    pub reference: ImageReference,
+    /// How to import, and how to go on.
+    pub policy: ImportPolicy,
+    /// How consumers shall pull.
+    pub reference_policy: ReferencePolicy,
+}
+
+/// One image to import.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedImage {
+    /// The tag that gets it.
+    pub tag: TagName,
+    /// Where from, as it was typed.
+    pub from: String,
+    /// The same, parsed.
+    pub reference: ImageReference,
+    /// How to import, and how to go on.
+    pub policy: ImportPolicy,
+    /// How consumers shall pull.
+    pub reference_policy: ReferencePolicy,
+    /// What the tag follows now. `None`: it has no spec.
+    pub planned: Option<TagSpec>,
+    /// The operating system to prefer in an index, from the tag's annotations.
+    pub prefer_os: Option<String>,
+    /// The architecture to prefer in an index, from the tag's annotations.
+    pub prefer_architecture: Option<String>,
+}
+
+/// Annotation of a tag: the architecture to prefer in an image index (spec §3.4).
+const PREFER_ARCHITECTURE: &str = "importer.image.openshift.io/prefer-arch";
+/// Annotation of a tag: the operating system to prefer in an image index (spec §3.4).
+const PREFER_OS: &str = "importer.image.openshift.io/prefer-os";
+
+/// Plans what a person asked for.
+///
+/// # Errors
+/// [`Refusal`] in the words of OpenShift's client.
+pub fn plan(key: &StreamKey, stream: Option<&Stream>, wish: &ImportWish) -> Result<ImportPlan, Refusal> {
+    if wish.all && wish.tag.is_some() {
+        let text = format!("cannot specify a tag \"{}\" as well as --all", wish.target_text);
+        return Err(Refusal::Usage(text));
+    }
+    let Some(stream) = stream else { return plan_new(key, wish) };
+    let planner = Planner { key, stream, wish };
+    let mut plan = ImportPlan { uid: Some(stream.uid.clone()), ..ImportPlan::default() };
+    if wish.all {
+        planner.all(&mut plan)?;
+    } else {
+        plan.images.push(planner.single()?);
+    }
+    Ok(plan)
+}
+
+/// Plans what tags wait for: those that were set and not yet imported, or with `scheduled` those on the schedule.
+#[must_use]
+pub fn plan_pending(stream: &Stream, scheduled: bool) -> ImportPlan {
+    let images = stream
+        .tags
+        .iter()
+        .filter_map(|(tag, state)| {
+            let spec = state.spec.as_ref()?;
+            let due = if scheduled { is_scheduled(state) } else { state.needs_import() };
+            due.then(|| background_image(tag, spec))?
+        })
+        .collect();
+    ImportPlan { images, uid: Some(stream.uid.clone()), ..ImportPlan::default() }
+}
+
+/// Whether a tag is to be looked after again and again. An image named by its digest cannot change: once it was
+/// imported there is nothing to look for (spec §3.8).
+#[must_use]
+pub fn is_scheduled(state: &TagState) -> bool {
+    let Some(spec) = &state.spec else { return false };
+    // An older item may be of another source, and a failure is no image.
+    let imported = state.current.as_ref().is_some_and(|current| current.item.generation >= spec.generation);
+    let by_digest = || {
+        let source = spec.source.as_ref().map(|source| ImageReference::parse(&source.name));
+        matches!(source, Some(Ok(reference)) if reference.digest.is_some())
+    };
+    spec.import_policy.scheduled && spec.is_importable() && !(imported && by_digest())
+}
+
+fn background_image(tag: &TagName, spec: &TagSpec) -> Option<PlannedImage> {
+    let source = spec.source.as_ref()?;
+    let reference = ImageReference::parse(&source.name).ok()?;
+    Some(PlannedImage {
+        tag: tag.clone(),
+        from: source.name.clone(),
+        reference,
+        policy: spec.import_policy,
+        reference_policy: spec.reference_policy,
+        planned: Some(spec.clone()),
+        prefer_os: spec.annotations.get(PREFER_OS).cloned(),
+        prefer_architecture: spec.annotations.get(PREFER_ARCHITECTURE).cloned(),
+    })
+}
+
+fn plan_new(key: &StreamKey, wish: &ImportWish) -> Result<ImportPlan, Refusal> {
+    if !wish.confirm {
+        return Err(Refusal::Usage(format!(
+            "no image stream named \"{}\" exists, pass --confirm to create and import",
+            key.name
+        )));
+    }
+    let from = if wish.from.is_empty() { &wish.target_text } else { &wish.from };
+    let policy =
+        ImportPolicy { insecure: wish.insecure.unwrap_or(false), scheduled: wish.scheduled, mode: wish.mode };
+    let mut plan = ImportPlan { create_stream: true, ..ImportPlan::default() };
+    if wish.all {
+        plan.repository = Some(repository(key, from, policy, wish.reference_policy)?);
+    } else {
+        plan.images.push(PlannedImage {
+            tag: wish.tag.clone().unwrap_or_else(TagName::latest),
+            from: from.clone(),
+            reference: image_reference(key, from)?,
+            policy,
+            reference_policy: wish.reference_policy,
+            planned: None,
+            prefer_os: None,
+            prefer_architecture: None,
+        });
+    }
+    Ok(plan)
+}
+
+struct Planner<'a> {
+    key: &'a StreamKey,
+    stream: &'a Stream,
+    wish: &'a ImportWish,
+}
+
+impl Planner<'_> {
+    fn all(&self, plan: &mut ImportPlan) -> Result<(), Refusal> {
+        let (wish, stream) = (self.wish, self.stream);
+        let known = stream.docker_image_repository.as_str();
+        if wish.from.is_empty() && known.is_empty() {
+            for (tag, state) in &stream.tags {
+                let Some(spec) = &state.spec else { continue };
+                let Some(source) = spec.source.as_ref().filter(|s| s.kind == SourceKind::DockerImage) else {
+                    continue;
+                };
+                plan.images.push(self.image(tag, &source.name, Some(spec))?);
+            }
+            if plan.images.is_empty() {
+                let text = "image stream does not have tags pointing to external container images";
+                return Err(Refusal::Usage(text.into()));
+            }
+            if plan.images.len() > limits::TAGS_PER_COMMAND {
+                return Err(Refusal::Usage(format!(
+                    "the image stream has {} tags to import, at most {} can be imported at once; import them tag by tag",
+                    plan.images.len(),
+                    limits::TAGS_PER_COMMAND
+                )));
+            }
+            return Ok(());
+        }
+        let from = if wish.from.is_empty() { known } else { &wish.from };
+        if from != known && !wish.confirm {
+            return Err(Refusal::Usage(if known.is_empty() {
+                "the image stream does not currently import an entire Docker repository, pass --confirm to update".into()
+            } else {
+                format!("the image stream has a different import spec \"{known}\", pass --confirm to update")
+            }));
+        }
+        let policy = self.policy(None);
+        plan.repository = Some(repository(self.key, from, policy, wish.reference_policy)?);
+        Ok(())
+    }
+
+    fn single(&self) -> Result<PlannedImage, Refusal> {
+        let (wish, stream) = (self.wish, self.stream);
+        let asked = wish.tag.clone().unwrap_or_else(TagName::latest);
+        let usage = |text: String| Err(Refusal::Usage(text));
+        let (tag, spec, hops) = match follow(stream, self.key, &asked) {
+            Followed::End { tag, spec, hops } => (tag, spec, hops),
+            Followed::Missing if !wish.from.is_empty() => return self.image(&asked, &wish.from, None),
+            Followed::Missing if asked == TagName::latest() && !stream.docker_image_repository.is_empty() => {
+                return self.image(&asked, &stream.docker_image_repository, None);
+            }
+            Followed::Missing => {
+                return usage(format!(
+                    "the tag \"{asked}\" does not exist on the image stream - choose an existing tag to import or use the 'tag' command to create a new tag"
+                ));
+            }
+            Followed::Circular => {
+                return usage(format!("tag \"{asked}\" on the image stream is a reference to same tag"));
+            }
+            Followed::OtherStream => {
+                return usage(format!(
+                    "tag \"{asked}\" points to an imagestreamtag from another ImageStream"
+                ));
+            }
+            Followed::Malformed => {
+                return usage(format!("tag \"{asked}\" points to an invalid imagestreamtag"));
+            }
+        };
+        let Some(source) = &spec.source else {
+            return usage(format!(
+                "tag \"{asked}\" already exists - you must use the 'tag' command if you want to change the source to \"{}\"",
+                wish.from
+            ));
+        };
+        if source.kind != SourceKind::DockerImage {
+            return usage(format!(
+                "tag \"{asked}\" points to existing {} \"{}\", it cannot be re-imported",
+                source.kind, source.name
+            ));
+        }
+        if !wish.from.is_empty() && wish.from != source.name {
+            let through =
+                if hops > 0 { format!("points to the tag \"{tag}\" which ") } else { String::new() };
+            return usage(format!(
+                "the tag \"{asked}\" {through}points to \"{}\" - use the 'tag' command if you want to change the source to \"{}\"",
+                source.name, wish.from
+            ));
+        }
+        self.image(&tag, &source.name, Some(spec))
+    }
+
+    fn image(&self, tag: &TagName, from: &str, spec: Option<&TagSpec>) -> Result<PlannedImage, Refusal> {
+        // An alias that leads nowhere is imported as a new tag (`spec` is `None`), but is what the tag follows now.
+        let planned = self.stream.tags.get(tag).and_then(|state| state.spec.clone());
+        let annotation = |name: &str| planned.as_ref().and_then(|spec| spec.annotations.get(name)).cloned();
+        Ok(PlannedImage {
+            tag: tag.clone(),
+            from: from.to_owned(),
+            reference: image_reference(self.key, from)?,
+            policy: self.policy(spec),
+            reference_policy: self.wish.reference_policy,
+            prefer_os: annotation(PREFER_OS),
+            prefer_architecture: annotation(PREFER_ARCHITECTURE),
+            planned,
+        })
+    }
+
+    /// What is asked for now, together with what the tag had: an import cannot turn a flag off (spec §2.10).
+    fn policy(&self, spec: Option<&TagSpec>) -> ImportPolicy {
+        let had = spec.map(|spec| spec.import_policy).unwrap_or_default();
+        let of_stream = || self.stream.annotations.get(INSECURE_ANNOTATION).is_some_and(|v| v == "true");
+        ImportPolicy {
+            insecure: self.wish.insecure.unwrap_or_else(of_stream) || had.insecure,
+            scheduled: self.wish.scheduled || had.scheduled,
+            mode: self.wish.mode,
+        }
+    }
+}
+
+fn repository(
+    key: &StreamKey,
+    from: &str,
+    policy: ImportPolicy,
+    reference_policy: ReferencePolicy,
+) -> Result<PlannedRepository, Refusal> {
+    let reference = parse_source(key, "spec.repository", from)?;
+    if !reference.tag.is_empty() || reference.digest.is_some() {
+        let why = "you must specify an image repository, not a tag or ID";
+        return Err(invalid_source(key, "spec.repository", from, why));
+    }
+    Ok(PlannedRepository { from: from.to_owned(), reference, policy, reference_policy })
+}
+
+fn image_reference(key: &StreamKey, from: &str) -> Result<ImageReference, Refusal> {
+    parse_source(key, "spec.images[0]", from)
+}
+
+fn parse_source(key: &StreamKey, field: &str, from: &str) -> Result<ImageReference, Refusal> {
+    let reference =
+        ImageReference::parse(from).map_err(|error| invalid_source(key, field, from, &error.to_string()))?;
+    if reference.name.is_empty() {
+        let why =
+            "this reads as a registry without an image; put a registry or a namespace in front of the name";
+        return Err(invalid_source(key, field, from, why));
+    }
+    Ok(reference)
+}
+
+fn invalid_source(key: &StreamKey, field: &str, from: &str, why: &str) -> Refusal {
+    let message = format!("{field}.from.name: Invalid value: \"{from}\": {why}");
+    Refusal::Invalid { subject: Subject { kind: "ImageStreamImport", name: key.name.to_string() }, message }
+}
+
+/// Where following a tag through its stream leads.
+pub(crate) enum Followed<'s> {
+    /// To a tag that is no alias, after so many aliases.
+    End { tag: TagName, spec: &'s TagSpec, hops: usize },
+    /// To a tag without spec.
+    Missing,
+    /// In a circle.
+    Circular,
+    /// To another stream.
+    OtherStream,
+    /// Nowhere: the source is no tag.
+    Malformed,
+}
+
+/// Follows aliases within the stream.
+pub(crate) fn follow<'s>(stream: &'s Stream, key: &StreamKey, tag: &TagName) -> Followed<'s> {
+    let mut seen = vec![tag.clone()];
+    let mut last = tag.clone();
+    loop {
+        let Some(spec) = stream.tags.get(&last).and_then(|state| state.spec.as_ref()) else {
+            return Followed::Missing;
+        };
+        let Some(source) = spec.source.as_ref().filter(|s| s.kind == SourceKind::ImageStreamTag) else {
+            return Followed::End { tag: last, spec, hops: seen.len() - 1 };
+        };
+        match source.followed_tag(key) {
+            Some(next) if seen.contains(&next) => return Followed::Circular,
+            Some(next) => {
+                seen.push(next.clone());
+                last = next;
+            }
+            None if source.target(key).is_some() => return Followed::OtherStream,
+            None => return Followed::Malformed,
+        }
+    }
+}
+
+/// The tag that an alias ends at, if following it within its stream ends well after at least one step. `describe`
+/// shows such tags behind the one they end at (spec §4.6).
+#[must_use]
+pub fn alias_end(stream: &Stream, key: &StreamKey, tag: &TagName) -> Option<TagName> {
+    match follow(stream, key, tag) {
+        Followed::End { tag, hops, .. } if hops > 0 => Some(tag),
+        _ => None,
+    }
+}

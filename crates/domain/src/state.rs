@@ -1,0 +1,112 @@
+//! What is true of an image stream at one moment: the state that commands are decided on.
+//!
+//! A tag's older history is not in it. No decision needs it but one (finding an image again), which asks the
+//! [`World`](crate::decide::World). So a decision costs the same after ten moves and after ten thousand.
+
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+use crate::image::Platform;
+use crate::names::TagName;
+use crate::tag::{Entries, ImportCondition, TagSpec};
+use crate::time::Timestamp;
+
+/// One entry of a tag's history (OpenShift's TagEvent).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryItem {
+    /// When the image came to this tag, or to the tag that it was copied from.
+    pub created: Timestamp,
+    /// Pull spec of the image, at its digest unless the tag is a reference.
+    pub reference: String,
+    /// The image. `None` for a reference tag.
+    pub image: Option<Digest>,
+    /// The stream's generation when it was recorded.
+    pub generation: i64,
+    /// Media type of the image's manifest. Empty for a reference tag.
+    pub media_type: String,
+    /// What the image runs on. `None` for an image index and for a reference tag.
+    pub platform: Option<Platform>,
+}
+
+/// The newest entry of a tag's history, and the event that set it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Current {
+    /// The entry.
+    pub item: HistoryItem,
+    /// Sequence of the event that set it, in place or on top.
+    pub sequence: u64,
+}
+
+/// What is true of one tag.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TagState {
+    /// What it shall follow. `None`: there is history only.
+    pub spec: Option<TagSpec>,
+    /// What it points to. `None`: nothing yet.
+    pub current: Option<Current>,
+    /// How many entries its history has, as OpenShift shows it.
+    pub history_length: u64,
+    /// The failure that holds at present.
+    pub condition: Option<ImportCondition>,
+}
+
+impl TagState {
+    /// The generation that history and failures account for (spec §2.2, observed generation).
+    #[must_use]
+    pub fn observed_generation(&self) -> i64 {
+        let item = self.current.as_ref().map_or(0, |c| c.item.generation);
+        let condition = self.condition.as_ref().map_or(0, |c| c.generation);
+        item.max(condition)
+    }
+
+    /// Whether an import was asked for that has not been answered (spec §2.2, *needs import*).
+    #[must_use]
+    pub fn needs_import(&self) -> bool {
+        self.spec.as_ref().is_some_and(|s| s.is_importable() && s.generation > self.observed_generation())
+    }
+
+    /// Whether OpenShift would list the tag in `status.tags`.
+    #[must_use]
+    pub fn has_status(&self) -> bool {
+        self.current.is_some() || self.condition.is_some()
+    }
+}
+
+/// A living image stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stream {
+    /// Which life of the name this is.
+    pub uid: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// How often its spec has changed, from 1 (spec §2.2).
+    pub generation: i64,
+    /// Whether unqualified image names may resolve to its tags.
+    pub lookup_local: bool,
+    /// A whole repository to import. Mostly empty.
+    pub docker_image_repository: String,
+    /// Labels.
+    pub labels: Entries,
+    /// Annotations, without the time of the last import: see `checked_at`.
+    pub annotations: Entries,
+    /// When an import last changed something (annotation `openshift.io/image.dockerRepositoryCheck`).
+    pub checked_at: Option<Timestamp>,
+    /// Its tags, with spec or history or both.
+    pub tags: BTreeMap<TagName, TagState>,
+}
+
+/// What is true of the name of an image stream, living or not.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct StreamState {
+    /// How many events the name has had. It goes on after a deletion.
+    pub revision: u64,
+    /// Sequence of the newest of them. 0: none.
+    pub sequence: u64,
+    /// The stream, if there is one now.
+    pub life: Option<Stream>,
+}
+
+/// The annotation that shows [`Stream::checked_at`].
+pub const CHECK_ANNOTATION: &str = "openshift.io/image.dockerRepositoryCheck";
+/// The annotation that lets the whole stream be imported insecurely when it says `true` (spec §1.1).
+pub const INSECURE_ANNOTATION: &str = "openshift.io/image.insecureRepository";

@@ -1,0 +1,551 @@
+//! The text language of the rules. Only this file knows the API, so a hundred cases survive its redesign.
+//!
+//! Commands are separated by `;`. Streams are `p`, or `other/p` in another namespace than `test`; tags are `p:a`.
+//! A capital letter is an image: `A` has the digest `sha256:aaa…`. A source with a dot before its first slash is a
+//! container image, one with `@` an image of a stream, one with `:` a tag of a stream; `docker:` makes anything a
+//! container image, `-` is no source, `istag:` and `isimage:` take the rest as it stands.
+//!
+//! ```text
+//! create p [--local] [key=value...]        delete p           lookup p on|off
+//! tag SOURCE p:a [--alias] [--reference] [--scheduled] [--insecure] [--preserve] [--local] [--create] [key=value...]
+//! untag p:a                                annotate p[:a] key=value key- [--overwrite]      label p key=value key-
+//! import p[:a] [--from=X] [--all] [--confirm] [--scheduled] [--insecure[=false]] [--preserve] [--local] = ANSWERS
+//! background p = ANSWERS                   schedule p = ANSWERS
+//! ask IMPORT = ANSWERS                     land          (the same in two steps: the world may move in between)
+//! ```
+//! Answers go to the planned images in turn: `A`, or `!Reason`. For a repository `v1:A v2:!Reason +3`, the last being
+//! tags left out; for an index kept whole `L(AB)`. `--expect=N` after any command expects a revision.
+//!
+//! Facts are told as `G<generation>: fact; fact`. `a := x.io/a:1 g1` sets what a tag follows. On its history `+` is
+//! a new item on top, `~` an item edited in place, `=` one renewed: `a + x.io/a@A g1`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tagtrail_domain::apply::Position;
+use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata};
+use tagtrail_domain::event::{HistoryChange, MoveCause};
+use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage, PlannedRepository};
+use tagtrail_domain::tag::{
+    Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
+};
+use tagtrail_domain::*;
+
+/// Host of the internal registry in all rules.
+const INTERNAL: &str = "registry.internal:5000";
+
+/// After `given`, what does `when` do? `then` is the facts, or the refusal.
+#[track_caller]
+pub(crate) fn check(given: &str, when: &str, then: &str) {
+    let mut world = Story::default();
+    world.tell(given);
+    assert_eq!(world.run(when), then, "\n given: {given}\n when:  {when}");
+}
+
+/// After `commands`, what is true of stream `p`? One line for each tag, history newest first.
+#[track_caller]
+pub(crate) fn after(commands: &str, then: &[&str]) {
+    let mut world = Story::default();
+    world.tell(commands);
+    assert_eq!(world.show("p"), then, "\n after: {commands}");
+}
+
+/// After `given`, which questions does an import put to registries? Or how is it refused?
+#[track_caller]
+pub(crate) fn plans(given: &str, import: &str, then: &str) {
+    let mut world = Story::default();
+    world.tell(given);
+    let told = match world.plan(&Words::of(import)) {
+        Ok((_, plan, _)) => say_plan(&plan),
+        Err(refusal) => say_refusal(&refusal),
+    };
+    assert_eq!(told, then, "\n given: {given}\n plan:  {import}");
+}
+
+#[derive(Default)]
+struct Story {
+    model: Model,
+    sequence: u64,
+    commands: i64,
+    asked: Option<(StreamKey, Command)>,
+}
+
+impl Story {
+    #[track_caller]
+    fn tell(&mut self, commands: &str) {
+        for command in commands.split(';').map(str::trim).filter(|c| !c.is_empty()) {
+            let facts = self.run(command);
+            assert!(!facts.starts_with("refused"), "given `{command}`: {facts}");
+        }
+    }
+
+    fn run(&mut self, command: &str) -> String {
+        self.commands += 1;
+        let words = Words::of(command.strip_prefix("ask ").unwrap_or(command));
+        let (key, wish) = match words.command(self) {
+            Ok(decided) => decided,
+            Err(refusal) => return say_refusal(&refusal),
+        };
+        if command.starts_with("ask ") {
+            self.asked = Some((key, wish));
+            return String::new();
+        }
+        let now = Timestamp::new(self.commands, 0);
+        let context = Context {
+            now,
+            next_sequence: self.sequence + 1,
+            fresh_uid: format!("uid-{}", self.commands),
+            expected_revision: words.option("expect").map(|n| n.parse().expect("a revision")),
+            internal_registry: Some(INTERNAL.into()),
+        };
+        match decide(&self.model, &key, &context, &wish) {
+            Ok(events) => {
+                for event in &events {
+                    self.sequence += 1;
+                    self.model.apply(&key, event, Position { sequence: self.sequence, recorded_at: now });
+                }
+                say_events(&events)
+            }
+            Err(refusal) => say_refusal(&refusal),
+        }
+    }
+
+    fn plan(&self, words: &Words<'_>) -> Result<(StreamKey, ImportPlan, ImportOrigin), Refusal> {
+        let (key, tag) = stream_and_tag(words.plain[1]);
+        let state = self.model.stream(&key);
+        let pending = |scheduled| {
+            let stream = state.life.as_ref().expect("a background import has a stream");
+            import_plan::plan_pending(stream, scheduled)
+        };
+        match words.plain[0] {
+            "background" => Ok((key, pending(false), ImportOrigin::Background)),
+            "schedule" => Ok((key, pending(true), ImportOrigin::Schedule)),
+            _ => {
+                let policy = words.policy();
+                let insecure = words.option("insecure").map(|value| value != "false");
+                let wish = ImportWish {
+                    tag: tag.map(|tag| TagName::parse(tag).expect("a tag")),
+                    target_text: words.plain[1].into(),
+                    from: words.option("from").map(digests).unwrap_or_default(),
+                    all: words.has("all"),
+                    confirm: words.has("confirm"),
+                    scheduled: policy.scheduled,
+                    insecure: insecure.or(words.has("insecure").then_some(true)),
+                    mode: policy.mode,
+                    reference_policy: words.reference_policy(),
+                };
+                let plan = import_plan::plan(&key, state.life.as_ref(), &wish)?;
+                Ok((key, plan, ImportOrigin::Request))
+            }
+        }
+    }
+
+    fn show(&self, name: &str) -> Vec<String> {
+        let key = stream_and_tag(name).0;
+        let state = self.model.stream(&key);
+        let Some(stream) = &state.life else { return vec!["none".into()] };
+        let mut lines = vec![format!("G{}", stream.generation)];
+        if stream.checked_at.is_some() {
+            lines[0] += " checked";
+        }
+        for (tag, state) in &stream.tags {
+            let spec = state.spec.as_ref().map_or("no spec".into(), say_spec);
+            let history: Vec<String> = self
+                .model
+                .history(&key, tag)
+                .iter()
+                .rev()
+                .map(|at| format!("{} t{}", say_item(&at.item), at.item.created.seconds))
+                .collect();
+            assert_eq!(state.history_length, history.len() as u64);
+            let condition = state.condition.as_ref().map(|condition| {
+                format!(
+                    " !{} g{} t{}",
+                    condition.failure.reason, condition.generation, condition.since.seconds
+                )
+            });
+            let history = history.join(", ");
+            lines.push(format!("{tag} := {spec} [{history}]{}", condition.unwrap_or_default()));
+        }
+        lines
+    }
+}
+
+/// One command, taken apart.
+struct Words<'a> {
+    plain: Vec<&'a str>,
+    flags: BTreeMap<&'a str, Option<&'a str>>,
+    answers: Vec<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn of(command: &'a str) -> Self {
+        let (command, answers) = command.split_once(" = ").unwrap_or((command, ""));
+        let mut words = Words {
+            plain: Vec::new(),
+            flags: BTreeMap::new(),
+            answers: answers.split_whitespace().collect(),
+        };
+        for word in command.split_whitespace() {
+            match word.strip_prefix("--") {
+                Some(flag) => match flag.split_once('=') {
+                    Some((name, value)) => words.flags.insert(name, Some(value)),
+                    None => words.flags.insert(flag, None),
+                },
+                None => {
+                    words.plain.push(word);
+                    None
+                }
+            };
+        }
+        words
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.flags.contains_key(flag)
+    }
+
+    fn option(&self, flag: &str) -> Option<&'a str> {
+        self.flags.get(flag).copied().flatten()
+    }
+
+    fn policy(&self) -> ImportPolicy {
+        let mode = if self.has("preserve") { ImportMode::PreserveOriginal } else { ImportMode::Legacy };
+        ImportPolicy { insecure: self.has("insecure"), scheduled: self.has("scheduled"), mode }
+    }
+
+    fn reference_policy(&self) -> ReferencePolicy {
+        if self.has("local") { ReferencePolicy::Local } else { ReferencePolicy::Source }
+    }
+
+    /// `key=value` and `key-` from the word `first` on.
+    fn entries(&self, first: usize) -> (Entries, Vec<String>) {
+        let mut set = Entries::new();
+        let mut remove = Vec::new();
+        for word in &self.plain[first..] {
+            match word.split_once('=') {
+                Some((key, value)) => {
+                    set.insert(key.into(), value.into());
+                }
+                None => remove.push(word.trim_end_matches('-').into()),
+            }
+        }
+        (set, remove)
+    }
+
+    fn command(&self, story: &mut Story) -> Result<(StreamKey, Command), Refusal> {
+        if self.plain[0] == "land" {
+            return Ok(story.asked.take().expect("something was asked"));
+        }
+        let target = self.plain[if self.plain[0] == "tag" { 2 } else { 1 }];
+        let (key, tag) = stream_and_tag(target);
+        let command = match self.plain[0] {
+            "create" => {
+                let (annotations, _) = self.entries(2);
+                let lookup_local = self.has("local");
+                Command::CreateStream { lookup_local, labels: Entries::new(), annotations }
+            }
+            "delete" => Command::DeleteStream,
+            "lookup" => Command::SetLookupPolicy { local: self.plain[2] == "on" },
+            "untag" => Command::DeleteTag { tag: tag.expect("a tag").into() },
+            "tag" => Command::SetTag(SetTag {
+                tag: TagName::parse(tag.expect("a tag")).map_err(|error| Refusal::bad_name(&error))?,
+                source: source(self.plain[1]),
+                alias: self.has("alias"),
+                reference: self.has("reference"),
+                import_policy: self.policy(),
+                reference_policy: self.reference_policy(),
+                annotations: self.entries(3).0,
+                create: self.has("create"),
+            }),
+            "annotate" | "label" => {
+                let (set, remove) = self.entries(2);
+                let tag = tag.map(|tag| TagName::parse(tag).expect("a tag"));
+                let mut update =
+                    UpdateMetadata { tag, overwrite: self.has("overwrite"), ..Default::default() };
+                if self.plain[0] == "label" {
+                    (update.set_labels, update.remove_labels) = (set, remove);
+                } else {
+                    (update.set_annotations, update.remove_annotations) = (set, remove);
+                }
+                Command::UpdateMetadata(update)
+            }
+            "import" | "background" | "schedule" => {
+                let (_, plan, origin) = story.plan(self)?;
+                Command::Import(self.answered(story, &key, plan, origin))
+            }
+            other => panic!("no such command: {other}"),
+        };
+        Ok((key, command))
+    }
+
+    fn answered(&self, story: &Story, key: &StreamKey, plan: ImportPlan, origin: ImportOrigin) -> Import {
+        let mut import = Import {
+            targets: Vec::new(),
+            repository: plan.repository.as_ref().map(|r| r.from.clone()).unwrap_or_default(),
+            additional_tags: 0,
+            create_stream: plan.create_stream,
+            origin,
+            planned_uid: plan.uid,
+        };
+        let mut images = plan.images.into_iter();
+        for answer in &self.answers {
+            if let Some(more) = answer.strip_prefix('+') {
+                import.additional_tags = more.parse().expect("a number of tags");
+                continue;
+            }
+            let target = match &plan.repository {
+                Some(repository) => {
+                    let (tag, answer) = answer.split_once(':').expect("tag:answer");
+                    repository_target(story, key, repository, tag, answer)
+                }
+                None => image_target(images.next().expect("no more answers than questions"), answer),
+            };
+            import.targets.push(target);
+        }
+        assert!(images.next().is_none(), "a question without answer");
+        import
+    }
+}
+
+fn image_target(image: PlannedImage, answer: &str) -> ImportTarget {
+    ImportTarget {
+        tag: image.tag,
+        outcome: outcome(&image.reference, answer),
+        from: image.from,
+        policy: image.policy,
+        reference_policy: image.reference_policy,
+        from_repository: false,
+        planned: image.planned,
+    }
+}
+
+fn repository_target(
+    story: &Story,
+    key: &StreamKey,
+    repository: &PlannedRepository,
+    tag: &str,
+    answer: &str,
+) -> ImportTarget {
+    let name = TagName::parse(tag).expect("a tag");
+    let state = story.model.stream(key);
+    let planned = state.life.as_ref().and_then(|s| s.tags.get(&name)?.spec.clone());
+    ImportTarget {
+        outcome: outcome(&repository.reference, answer),
+        from: repository.reference.at_tag(tag).to_string(),
+        tag: name,
+        policy: repository.policy,
+        reference_policy: repository.reference_policy,
+        from_repository: true,
+        planned,
+    }
+}
+
+fn outcome(from: &ImageReference, answer: &str) -> Result<ImportedImage, Failure> {
+    if let Some(reason) = answer.strip_prefix('!') {
+        let (reason, message) = reason.split_once(':').unwrap_or((reason, reason));
+        return Err(Failure {
+            kind: image::FailureKind::NotFound,
+            reason: reason.into(),
+            message: message.into(),
+        });
+    }
+    let image = |letter: char, index: bool| Image {
+        digest: digest(letter),
+        reference: from.at_digest(&digest(letter)).to_string(),
+        media_type: if index { "index" } else { "manifest" }.into(),
+        config: None,
+        size: 1,
+        platform: Platform { os: "linux".into(), ..Default::default() },
+        built_at: None,
+        layers: Vec::new(),
+        manifests: Vec::new(),
+    };
+    let mut letters = answer.chars().filter(char::is_ascii_uppercase);
+    let top = image(letters.next().expect("an image"), answer.contains('('));
+    Ok(ImportedImage { image: top, children: letters.map(|letter| image(letter, false)).collect() })
+}
+
+fn digest(letter: char) -> Digest {
+    Digest::parse(&digests(&format!("@{letter}"))[1..]).expect("a digest")
+}
+
+/// `x.io/a@A` with the letter written out.
+fn digests(text: &str) -> String {
+    match text.split_once('@') {
+        Some((name, letter)) if letter.len() == 1 && letter.starts_with(|c: char| c.is_ascii_uppercase()) => {
+            // Any letter becomes two hex digits: `A` is aaa…, `L` is 4c4c….
+            let hex = match letter.as_bytes()[0] {
+                b @ b'A'..=b'F' => (b as char).to_lowercase().to_string().repeat(2),
+                b => format!("{b:02x}"),
+            };
+            format!("{name}@sha256:{}", hex.repeat(32))
+        }
+        _ => text.into(),
+    }
+}
+
+/// The opposite: digests as letters again, wherever they stand.
+fn letters(text: &str) -> String {
+    let letters = ('A'..='Z').map(|letter| (digests(&format!("@{letter}")), letter));
+    letters.fold(text.into(), |text: String, (long, letter)| {
+        text.replace(&long, &format!("@{letter}")).replace(&long[1..], &letter.to_string())
+    })
+}
+
+fn stream_and_tag(text: &str) -> (StreamKey, Option<&str>) {
+    let (namespace, rest) = text.split_once('/').unwrap_or(("test", text));
+    let (name, tag) = rest.split_once(':').map_or((rest, None), |(name, tag)| (name, Some(tag)));
+    (StreamKey::parse(namespace, name).expect("a stream"), tag)
+}
+
+fn source(text: &str) -> Option<TagSource> {
+    let docker =
+        |name: &str| TagSource { kind: SourceKind::DockerImage, namespace: None, name: digests(name) };
+    let registry = text.split_once('/').is_some_and(|(host, _)| host.contains('.'));
+    if text == "-" {
+        return None;
+    } else if registry {
+        return Some(docker(text));
+    } else if let Some(name) = text.strip_prefix("docker:") {
+        return Some(docker(name));
+    } else if let Some(name) = text.strip_prefix("istag:") {
+        return Some(TagSource { kind: SourceKind::ImageStreamTag, namespace: None, name: name.into() });
+    } else if let Some(name) = text.strip_prefix("isimage:") {
+        return Some(TagSource { kind: SourceKind::ImageStreamImage, namespace: None, name: digests(name) });
+    }
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (Some(Namespace::parse(namespace).expect("a namespace")), name),
+        None => (None, text),
+    };
+    let kind = if name.contains('@') { SourceKind::ImageStreamImage } else { SourceKind::ImageStreamTag };
+    Some(TagSource { kind, namespace, name: digests(name) })
+}
+
+fn say_refusal(refusal: &Refusal) -> String {
+    let what = match refusal {
+        Refusal::NotFound { .. } => "not found".into(),
+        Refusal::AlreadyExists { .. } => "exists".into(),
+        Refusal::Conflict(_) => "conflict".into(),
+        Refusal::RequestIdReused(_) => "request id reused".into(),
+        Refusal::Invalid { subject, .. } => format!("invalid {} {}", subject.kind, subject.name),
+        Refusal::BadRequest(_) => "bad request".into(),
+        Refusal::Usage(_) => "usage".into(),
+    };
+    format!("refused ({what}): {}", letters(&refusal.to_string()))
+}
+
+fn say_events(events: &[Event]) -> String {
+    let Some(last) = events.last() else { return String::new() };
+    let generations: BTreeSet<i64> = events.iter().map(|event| event.generation).collect();
+    assert_eq!(generations.len(), 1, "a command takes a stream to one generation: {generations:?}");
+    let facts: Vec<String> = events.iter().map(|event| say_fact(&event.fact)).collect();
+    format!("G{}: {}", last.generation, facts.join("; "))
+}
+
+fn say_fact(fact: &Fact) -> String {
+    let pairs = |entries: &Entries| entries.iter().map(|(k, v)| format!(" {k}={v}")).collect::<String>();
+    match fact {
+        Fact::StreamCreated { lookup_local, annotations, .. } => {
+            format!("created{}{}", if *lookup_local { " local" } else { "" }, pairs(annotations))
+        }
+        Fact::StreamDeleted { tags } => format!("deleted {tags:?}"),
+        Fact::StreamMetadataSet { labels, annotations } => {
+            format!("annotations{}, labels{}", pairs(annotations), pairs(labels))
+        }
+        Fact::LookupPolicySet { local } => format!("lookup {}", if *local { "on" } else { "off" }),
+        Fact::TagSet { tag, spec } => format!("{tag} := {}", say_spec(spec)),
+        Fact::TagDeleted { tag, had_spec, last } => {
+            let last = last.as_ref().map_or("nothing".into(), say_item);
+            format!("{tag} deleted, was {last}{}", if *had_spec { "" } else { ", no spec" })
+        }
+        Fact::TagMoved(moved) => {
+            let sign = match moved.change {
+                HistoryChange::Added => '+',
+                HistoryChange::Replaced => '~',
+                HistoryChange::Renewed => '=',
+            };
+            let cause = match &moved.cause {
+                MoveCause::Import | MoveCause::Tag => String::new(),
+                MoveCause::ScheduledImport => " by schedule".into(),
+                MoveCause::Alias(source) => format!(" with {source}"),
+            };
+            format!("{} {sign} {}{cause}", moved.tag, say_item(&moved.item))
+        }
+        Fact::ImportFailed { tag, failure, generation, .. } => {
+            format!("{tag} !{} g{generation}", failure.reason)
+        }
+        Fact::FailureCleared { tag } => format!("{tag} no failure"),
+        Fact::ImageRecorded(image) => format!("new {}", letters(image.digest.as_str())),
+        Fact::ImportFinished(import) => {
+            let more = match import.additional_tags {
+                0 => String::new(),
+                more => format!(" +{more}"),
+            };
+            let told = match import.outcomes.len() {
+                limits::OUTCOMES_PER_IMPORT => format!(", the first {} told", limits::OUTCOMES_PER_IMPORT),
+                _ => String::new(),
+            };
+            format!("checked{more}{}{told}", if import.scheduled { " by schedule" } else { "" })
+        }
+    }
+}
+
+fn say_spec(spec: &TagSpec) -> String {
+    let mut text = match &spec.source {
+        None => "-".into(),
+        Some(source) => {
+            let kind = match source.kind {
+                SourceKind::DockerImage => "",
+                SourceKind::ImageStreamTag => "istag ",
+                SourceKind::ImageStreamImage => "isimage ",
+            };
+            let namespace = source.namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default();
+            format!("{kind}{namespace}{}", letters(&source.name))
+        }
+    };
+    text += &format!(" g{}", spec.generation);
+    text += if spec.reference { " reference" } else { "" };
+    text += &say_policy(spec.import_policy, spec.reference_policy);
+    for (key, value) in &spec.annotations {
+        text += &format!(" {key}={value}");
+    }
+    text
+}
+
+fn say_policy(import: ImportPolicy, reference: ReferencePolicy) -> String {
+    let words = [
+        (import.insecure, " insecure"),
+        (import.scheduled, " scheduled"),
+        (import.mode == ImportMode::PreserveOriginal, " preserve"),
+        (reference == ReferencePolicy::Local, " local"),
+    ];
+    words.iter().filter(|(holds, _)| *holds).map(|(_, word)| *word).collect()
+}
+
+fn say_item(item: &HistoryItem) -> String {
+    let reference = letters(&item.reference);
+    let image = item.image.as_ref().map(|image| letters(image.as_str())).unwrap_or_default();
+    let unusual = !image.is_empty() && !reference.ends_with(&format!("@{image}"));
+    let image = if unusual { format!(" is {image}") } else { String::new() };
+    format!("{reference}{image} g{}", item.generation)
+}
+
+fn say_plan(plan: &ImportPlan) -> String {
+    let mut questions = Vec::new();
+    if let Some(repository) = &plan.repository {
+        let policy = say_policy(repository.policy, repository.reference_policy);
+        questions.push(format!("all of {}{policy}", repository.from));
+    }
+    for image in &plan.images {
+        let mut text = format!("{} from {}", image.tag, letters(&image.from));
+        text += &say_policy(image.policy, image.reference_policy);
+        for (what, wanted) in [("os", &image.prefer_os), ("arch", &image.prefer_architecture)] {
+            text += &wanted.as_ref().map(|wanted| format!(" {what}={wanted}")).unwrap_or_default();
+        }
+        questions.push(text);
+    }
+    if plan.create_stream {
+        questions.push("create".into());
+    }
+    questions.join("; ")
+}

@@ -1,0 +1,10 @@
+//! The rules of image streams, read off OpenShift and told as tables: given, when, then. The language of the tables
+//! is explained in `language`. "Case 12" is a case of the specification's §7.
+
+mod history;
+mod imports;
+mod language;
+mod plans;
+mod streams;
+mod tags;
+mod world_moved;

@@ -1,0 +1,224 @@
+//! The words of the wire as domain types, each through its one door.
+
+use tagtrail_api::v1;
+use tagtrail_domain::event::{
+    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, Recorded, Run,
+    TagMoved,
+};
+use tagtrail_domain::tag::{
+    Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
+};
+use tagtrail_domain::{
+    Digest, Fact, Failure, FailureKind, HistoryItem, Namespace, Platform, StreamKey, TagName, Timestamp,
+};
+use v1::event::Fact as ProtoFact;
+
+use super::DecodeError;
+
+type Decoded<T> = Result<T, DecodeError>;
+
+pub(super) fn event(event: v1::Event) -> Decoded<Recorded> {
+    let run = event.run.ok_or(DecodeError::Missing("run"))?;
+    let actor = event.actor.unwrap_or_default();
+    let stream = StreamKey::parse(&event.namespace, &event.stream)
+        .map_err(|_| unknown("stream", format!("{}/{}", event.namespace, event.stream)))?;
+    Ok(Recorded {
+        sequence: event.sequence,
+        revision: event.revision,
+        recorded_at: timestamp(event.recorded_at)?,
+        run: Run { first_sequence: run.first_sequence, length: run.length },
+        stream,
+        actor: Actor { name: actor.name, authenticated: actor.authenticated },
+        reason: event.reason,
+        command: event.command,
+        request_id: event.request_id,
+        request_digest: event.request_digest,
+        caused_by: event.caused_by,
+        event: Event {
+            stream_uid: event.stream_uid,
+            generation: event.generation,
+            fact: fact(event.fact.ok_or(DecodeError::Missing("fact that this version knows"))?)?,
+        },
+    })
+}
+
+fn fact(fact: ProtoFact) -> Decoded<Fact> {
+    Ok(match fact {
+        ProtoFact::StreamCreated(created) => Fact::StreamCreated {
+            lookup_local: created.lookup_local,
+            docker_image_repository: created.docker_image_repository,
+            labels: entries(created.labels),
+            annotations: entries(created.annotations),
+        },
+        ProtoFact::StreamDeleted(deleted) => {
+            Fact::StreamDeleted { tags: deleted.tags.iter().map(|t| tag(t)).collect::<Decoded<_>>()? }
+        }
+        ProtoFact::StreamMetadataSet(set) => {
+            Fact::StreamMetadataSet { labels: entries(set.labels), annotations: entries(set.annotations) }
+        }
+        ProtoFact::LookupPolicySet(set) => Fact::LookupPolicySet { local: set.local },
+        ProtoFact::TagSet(set) => Fact::TagSet {
+            tag: tag(&set.tag)?,
+            spec: tag_spec(set.spec.ok_or(DecodeError::Missing("tag spec"))?)?,
+        },
+        ProtoFact::TagDeleted(deleted) => Fact::TagDeleted {
+            tag: tag(&deleted.tag)?,
+            had_spec: deleted.had_spec,
+            last: deleted.last.map(history_item).transpose()?,
+        },
+        ProtoFact::TagMoved(moved) => Fact::TagMoved(Box::new(tag_moved(moved)?)),
+        ProtoFact::ImportFailed(failed) => Fact::ImportFailed {
+            tag: tag(&failed.tag)?,
+            source: failed.source,
+            failure: failure(failed.failure.ok_or(DecodeError::Missing("failure"))?)?,
+            generation: failed.generation,
+        },
+        ProtoFact::FailureCleared(cleared) => Fact::FailureCleared { tag: tag(&cleared.tag)? },
+        ProtoFact::ImageRecorded(image) => Fact::ImageRecorded(Box::new(image_recorded(image)?)),
+        ProtoFact::ImportFinished(import) => Fact::ImportFinished(Box::new(import_finished(import)?)),
+    })
+}
+
+fn tag_moved(moved: v1::TagMoved) -> Decoded<TagMoved> {
+    Ok(TagMoved {
+        tag: tag(&moved.tag)?,
+        change: match moved.change() {
+            v1::HistoryChange::Added => HistoryChange::Added,
+            v1::HistoryChange::Replaced => HistoryChange::Replaced,
+            v1::HistoryChange::Renewed => HistoryChange::Renewed,
+            v1::HistoryChange::Unspecified => return Err(unknown("history change", moved.change)),
+        },
+        cause: match moved.cause() {
+            v1::MoveCause::Import => MoveCause::Import,
+            v1::MoveCause::ScheduledImport => MoveCause::ScheduledImport,
+            v1::MoveCause::Tag => MoveCause::Tag,
+            v1::MoveCause::Alias => MoveCause::Alias(tag(&moved.followed_tag)?),
+            v1::MoveCause::Unspecified => return Err(unknown("cause", moved.cause)),
+        },
+        item: history_item(moved.item.ok_or(DecodeError::Missing("history item"))?)?,
+        previous: moved.previous.map(history_item).transpose()?,
+        replaces_sequence: moved.replaces_sequence,
+    })
+}
+
+fn image_recorded(image: v1::ImageRecorded) -> Decoded<ImageRecorded> {
+    Ok(ImageRecorded {
+        digest: digest(&image.digest)?,
+        reference: image.docker_image_reference,
+        media_type: image.media_type,
+        config: optional_digest(&image.config)?,
+        size: image.size,
+        platform: image.platform.map(platform),
+        built_at: image.built_at.map(|at| timestamp(Some(at))).transpose()?,
+    })
+}
+
+fn import_finished(import: v1::ImportFinished) -> Decoded<ImportFinished> {
+    let outcome = |outcome: v1::ImportOutcome| -> Decoded<ImportOutcome> {
+        let result = match optional_digest(&outcome.image)? {
+            Some(image) => Ok(image),
+            None => Err(outcome.failure_reason),
+        };
+        Ok(ImportOutcome { tag: tag(&outcome.tag)?, result })
+    };
+    Ok(ImportFinished {
+        checked_at: timestamp(import.checked_at)?,
+        outcomes: import.outcomes.into_iter().map(outcome).collect::<Decoded<_>>()?,
+        scheduled: import.scheduled,
+        repository: import.repository,
+        additional_tags: import.additional_tags,
+    })
+}
+
+fn tag_spec(spec: v1::TagSpec) -> Decoded<TagSpec> {
+    let policy = spec.import_policy.unwrap_or_default();
+    Ok(TagSpec {
+        reference: spec.reference,
+        generation: spec.generation,
+        import_policy: ImportPolicy {
+            insecure: policy.insecure,
+            scheduled: policy.scheduled,
+            mode: match policy.import_mode() {
+                v1::ImportMode::PreserveOriginal => ImportMode::PreserveOriginal,
+                v1::ImportMode::Legacy | v1::ImportMode::Unspecified => ImportMode::Legacy,
+            },
+        },
+        reference_policy: match spec.reference_policy() {
+            v1::ReferencePolicy::Local => ReferencePolicy::Local,
+            v1::ReferencePolicy::Source | v1::ReferencePolicy::Unspecified => ReferencePolicy::Source,
+        },
+        source: spec.source.map(tag_source).transpose()?,
+        annotations: entries(spec.annotations),
+    })
+}
+
+fn tag_source(source: v1::TagSource) -> Decoded<TagSource> {
+    let kind = match source.kind() {
+        v1::SourceKind::DockerImage => SourceKind::DockerImage,
+        v1::SourceKind::ImageStreamTag => SourceKind::ImageStreamTag,
+        v1::SourceKind::ImageStreamImage => SourceKind::ImageStreamImage,
+        v1::SourceKind::Unspecified => return Err(unknown("source kind", source.kind)),
+    };
+    let namespace = match source.namespace.as_str() {
+        "" => None,
+        text => Some(Namespace::parse(text).map_err(|_| unknown("namespace", text))?),
+    };
+    Ok(TagSource { kind, namespace, name: source.name })
+}
+
+fn history_item(item: v1::HistoryItem) -> Decoded<HistoryItem> {
+    Ok(HistoryItem {
+        created: timestamp(item.created)?,
+        reference: item.docker_image_reference,
+        image: optional_digest(&item.image)?,
+        generation: item.generation,
+        media_type: item.media_type,
+        platform: item.platform.map(platform),
+    })
+}
+
+fn platform(platform: v1::Platform) -> Platform {
+    Platform { os: platform.os, architecture: platform.architecture, variant: platform.variant }
+}
+
+fn failure(failure: v1::Failure) -> Decoded<Failure> {
+    let kind = match failure.kind() {
+        v1::FailureKind::NotFound => FailureKind::NotFound,
+        v1::FailureKind::Unauthorized => FailureKind::Unauthorized,
+        v1::FailureKind::Denied => FailureKind::Denied,
+        v1::FailureKind::RateLimited => FailureKind::RateLimited,
+        v1::FailureKind::Unreachable => FailureKind::Unreachable,
+        v1::FailureKind::BadAnswer => FailureKind::BadAnswer,
+        v1::FailureKind::InvalidReference => FailureKind::InvalidReference,
+        v1::FailureKind::Forbidden => FailureKind::Forbidden,
+        v1::FailureKind::Unsupported => FailureKind::Unsupported,
+        v1::FailureKind::Unspecified => return Err(unknown("failure kind", failure.kind)),
+    };
+    Ok(Failure { kind, reason: failure.reason, message: failure.message })
+}
+
+fn entries(entries: Vec<v1::Entry>) -> Entries {
+    entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+}
+
+fn timestamp(at: Option<prost_types::Timestamp>) -> Decoded<Timestamp> {
+    let at = at.ok_or(DecodeError::Missing("time"))?;
+    let nanos = u32::try_from(at.nanos).map_err(|_| unknown("time", at.nanos))?;
+    Ok(Timestamp::new(at.seconds, nanos))
+}
+
+fn tag(text: &str) -> Decoded<TagName> {
+    TagName::parse(text).map_err(|_| unknown("tag", text))
+}
+
+fn digest(text: &str) -> Decoded<Digest> {
+    Digest::parse(text).map_err(|_| unknown("digest", text))
+}
+
+fn optional_digest(text: &str) -> Decoded<Option<Digest>> {
+    if text.is_empty() { Ok(None) } else { digest(text).map(Some) }
+}
+
+fn unknown(part: &'static str, value: impl ToString) -> DecodeError {
+    DecodeError::Unknown { part, value: value.to_string() }
+}

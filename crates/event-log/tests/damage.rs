@@ -1,0 +1,421 @@
+//! Bytes changed, cut off and taken away, in either copy: the log mends itself from the other, or refuses and names
+//! the first event that is lost. It never serves something else than what was acknowledged.
+
+#![allow(clippy::unwrap_used)] // Tests say what they expect by what they unwrap.
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use support::{ID, assert_history, open, options, read_all, runs_at, write};
+use tagtrail_event_log::journal::JournalReader;
+use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
+use tempfile::TempDir;
+
+const EVENTS: u64 = 6000;
+
+/// A log of about [`EVENTS`] events in about eight segments, closed. Made once, damaged as copies.
+fn whole() -> &'static (TempDir, u64) {
+    static WHOLE: OnceLock<(TempDir, u64)> = OnceLock::new();
+    WHOLE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, report) = open(dir.path()).unwrap();
+        assert!(report.created);
+        write(&log, EVENTS);
+        let head = log.head();
+        log.close().unwrap();
+        (dir, head)
+    })
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_dir(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Opens a damaged copy of the whole log and tells what happened; wherever it opens, the history must be whole.
+fn after(damage: impl FnOnce(&Damaged)) -> String {
+    let (original, head) = whole();
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(original.path(), dir.path());
+    let damaged = Damaged(dir.path().to_owned());
+    damage(&damaged);
+    let before = damaged.journal_bytes();
+    let told = match open(dir.path()) {
+        Ok((log, report)) => {
+            assert_history(read_all(&log).into_iter(), *head);
+            write(&log, head + 10);
+            let head = log.head();
+            drop(log);
+            // What was mended stays so, and the other copy has it too.
+            let (log, again) =
+                SledLog::open(dir.path(), Options { compare_everything: true, ..options() }).unwrap();
+            assert_eq!(again.findings, [], "after: {report}");
+            assert_history(read_all(&log).into_iter(), head);
+            let journal = JournalReader::open_read_only(&dir.path().join("journal")).unwrap();
+            assert_history(journal.events(1).map(Result::unwrap), head);
+            report.to_string()
+        }
+        Err(error) => {
+            assert_eq!(damaged.journal_bytes(), before, "a refused log must stay as it was: {error}");
+            assert!(!dir.path().join("log.damaged-1").exists());
+            error.to_string()
+        }
+    };
+    told.replace(&dir.path().display().to_string(), "DIR").replace(&ID.to_string(), "ID")
+}
+
+/// A data directory, and the ways to damage it.
+struct Damaged(PathBuf);
+
+impl Damaged {
+    fn segments(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(self.0.join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+        paths.sort();
+        paths
+    }
+
+    fn first_of(&self, segment: usize) -> u64 {
+        self.segments()[segment].file_stem().unwrap().to_str().unwrap().parse().unwrap()
+    }
+
+    fn newest(&self) -> usize {
+        self.segments().len() - 1
+    }
+
+    fn journal_bytes(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        if !self.0.join("journal").exists() {
+            return Vec::new();
+        }
+        self.segments().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    fn sled(&self) -> PathBuf {
+        self.0.join("log").join("db")
+    }
+
+    fn without_sled(&self) -> &Damaged {
+        fs::remove_dir_all(self.0.join("log")).unwrap();
+        self
+    }
+
+    fn without(&self, segment: usize) -> &Damaged {
+        fs::remove_file(&self.segments()[segment]).unwrap();
+        self
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x40;
+    fs::write(path, bytes).unwrap();
+}
+
+fn flip_at_percent(path: &Path, percent: usize) {
+    flip(path, fs::metadata(path).unwrap().len() as usize * percent / 100);
+}
+
+/// Flips a bit in every place that begins like this: sled keeps older copies about.
+fn flip_every(path: &Path, text: &[u8]) {
+    let bytes = fs::read(path).unwrap();
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| flip(path, at));
+}
+
+fn truncate(path: &Path, percent: u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() * percent / 100).unwrap();
+}
+
+fn cut_off(path: &Path, bytes: u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+}
+
+fn zero(path: &Path, percent: usize, length: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let from = bytes.len() * percent / 100;
+    let to = (from + length).min(bytes.len());
+    bytes[from..to].fill(0);
+    fs::write(path, bytes).unwrap();
+}
+
+#[track_caller]
+fn expect(told: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+}
+
+#[test]
+fn an_undamaged_log_has_nothing_to_report() {
+    assert_eq!(after(|_| {}), format!("opened log ID at event {}; journal and sled agree", whole().1));
+}
+
+#[test]
+fn sled_is_rebuilt_from_the_journal() {
+    let rebuilt =
+        ["sled could not be used", "rebuilt from the journal (what was there is kept as DIR/log.damaged-1)"];
+    expect(&after(|log| flip_every(&log.sled(), b"event 77, ")), &rebuilt);
+    expect(&after(|log| truncate(&log.sled(), 75)), &rebuilt);
+    expect(&after(|log| truncate(&log.sled(), 0)), &rebuilt);
+    expect(
+        &after(|log| {
+            log.without_sled();
+        }),
+        &["sled could not be used (it was not there)"],
+    );
+}
+
+/// Anywhere at all. Sled gives up, or forgets its newest events, or does not notice because it has left that part:
+/// no matter which.
+#[test]
+fn no_byte_of_sled_matters() {
+    let harmless =
+        |told: String| told.contains(" from the journal") || told.ends_with("journal and sled agree");
+    for percent in [10, 30, 50, 70, 90] {
+        assert!(harmless(after(|log| flip_at_percent(&log.sled(), percent))), "{percent} %");
+        assert!(harmless(after(|log| zero(&log.sled(), percent, 4096))), "{percent} %");
+    }
+    assert!(harmless(after(|log| zero(&log.sled(), 0, 4096))));
+    let newest = format!("event {}, ", whole().1);
+    assert!(harmless(after(|log| flip_every(&log.sled(), newest.as_bytes()))));
+    assert!(harmless(after(|log| cut_off(&log.sled(), 4096))));
+}
+
+#[test]
+fn another_sled_is_not_taken_for_ours() {
+    let elsewhere = |id, marker: &'static str| {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = SledLog::open(dir.path(), Options::new(id)).unwrap();
+        while log.head() < whole().1 + 50 {
+            log.append(log.head(), &[vec![marker.into()]]).unwrap();
+        }
+        log.close().unwrap();
+        dir
+    };
+    let swap = |log: &Damaged, other: &TempDir| {
+        log.without_sled();
+        copy_dir(&other.path().join("log"), &log.0.join("log"));
+    };
+    let stranger = elsewhere(LogId::from_bytes([1; 16]), "x");
+    expect(&after(|log| swap(log, &stranger)), &["sled could not be used (it belongs to another log)"]);
+    // The same log with another history, and even a longer one: the journal is believed.
+    let twin = elsewhere(ID, "x");
+    expect(
+        &after(|log| swap(log, &twin)),
+        &["sled could not be used (event ", " differs from the journal's)"],
+    );
+}
+
+#[test]
+fn the_journal_is_restored_from_sled() {
+    let restored = [
+        "the journal was damaged (",
+        "restored, ",
+        " from sled",
+        "is kept as DIR/journal/",
+        ".seg.damaged-1)",
+    ];
+    for segment in [0, 3] {
+        for percent in [0, 1, 50, 100] {
+            let told = after(|log| {
+                let path = &log.segments()[segment];
+                let length = fs::metadata(path).unwrap().len() as usize;
+                flip(path, (length * percent / 100).min(length - 1));
+            });
+            expect(&told, &restored);
+        }
+        expect(&after(|log| truncate(&log.segments()[segment], 50)), &restored);
+        expect(&after(|log| truncate(&log.segments()[segment], 0)), &restored);
+        expect(&after(|log| zero(&log.segments()[segment], 50, 4096)), &restored);
+        expect(
+            &after(|log| {
+                log.without(segment);
+            }),
+            &["the journal was damaged (no segment holds the events "],
+        );
+    }
+    expect(&after(|log| flip_at_percent(&log.segments()[log.newest()], 50)), &restored);
+    expect(&after(|log| flip(&log.segments()[log.newest()], 20)), &restored);
+}
+
+#[test]
+fn the_end_of_the_journal_comes_back_from_sled() {
+    let head = whole().1;
+    let behind = ["the journal ended with event ", &format!("completed from sled up to event {head}")];
+    expect(&after(|log| truncate(&log.segments()[log.newest()], 50)), &behind);
+    expect(
+        &after(|log| {
+            log.without(log.newest());
+        }),
+        &behind,
+    );
+    expect(
+        &after(|log| {
+            log.without(log.newest()).without(log.newest());
+        }),
+        &behind,
+    );
+    expect(&after(|log| truncate(&log.segments()[log.newest()], 0)), &behind);
+    expect(&after(|log| fs::remove_dir_all(log.0.join("journal")).unwrap()), &behind);
+    // The very last record: bad at the end, but sled knows that it was acknowledged.
+    let told = after(|log| {
+        let path = &log.segments()[log.newest()];
+        flip(path, fs::metadata(path).unwrap().len() as usize - 1);
+    });
+    expect(&told, &behind);
+    expect(&told, &["is kept as DIR/journal/"]);
+}
+
+/// Both copies damaged, at different places: each has what the other lacks.
+#[test]
+fn two_damaged_copies_make_a_whole_one() {
+    let told = after(|log| {
+        flip_at_percent(&log.segments()[2], 50);
+        cut_off(&log.sled(), 4096);
+    });
+    // Sled may also refuse to open at all, and then the events in the hole are lost.
+    assert!(told.contains("the journal was damaged") || told.contains("is lost in both copies"), "{told}");
+}
+
+#[test]
+fn what_neither_copy_has_is_named_and_refused() {
+    let lost = |sequence: u64, why: &str| format!("event {sequence} is lost in both copies (journal: {why}");
+    let mut first = 0;
+    let told = after(|log| {
+        first = log.first_of(3);
+        flip(&log.without_sled().segments()[3], 80); // In the first record.
+    });
+    expect(&told, &[&lost(first, "the record fails its checksum, at byte 40"), "sled: there is none"]);
+    let told = after(|log| {
+        log.without_sled().without(3);
+    });
+    expect(&told, &[&lost(first, "no segment holds the events")]);
+    let told = after(|log| {
+        flip(&log.segments()[3], 80);
+        truncate(&log.sled(), 75);
+    });
+    expect(&told, &[&lost(first, "the record fails its checksum, at byte 40"), "sled: "]);
+    let told = after(|log| {
+        first = log.first_of(log.newest());
+        zero(&log.without_sled().segments()[log.newest()], 0, usize::MAX / 2);
+    });
+    expect(&told, &[&lost(first, "its header is damaged")]);
+    let told = after(|log| fs::remove_dir_all(log.without_sled().0.join("journal")).unwrap());
+    expect(&told, &[&lost(1, "there is no segment in DIR/journal"), "sled: there is none"]);
+    let told = after(|log| {
+        log.without_sled();
+        while log.newest() > 0 {
+            log.without(1);
+        }
+        truncate(&log.segments()[0], 0);
+    });
+    expect(&told, &[&lost(1, "its header is cut off after 0 bytes")]);
+}
+
+#[test]
+fn the_journal_names_its_first_bad_record() {
+    let (original, head) = whole();
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(original.path(), dir.path());
+    let log = Damaged(dir.path().to_owned());
+    let first = log.first_of(3);
+    flip(&log.segments()[3], 80);
+    let journal = JournalReader::open_read_only(&dir.path().join("journal")).unwrap();
+    assert_eq!(journal.log_id(), ID);
+    let mut events = journal.events(1);
+    let good = events.by_ref().map_while(Result::ok).count() as u64;
+    assert_eq!(good, first - 1);
+    assert!(events.next().is_none(), "after an error there is nothing more");
+    let error = journal.events(first).next().unwrap().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("event {first} cannot be read from ")), "{error}");
+    assert!(error.ends_with("at byte 40: the record fails its checksum"), "{error}");
+    assert_eq!(journal.events(log.first_of(4)).count() as u64, head - log.first_of(4) + 1);
+    assert!(JournalReader::open_read_only(&dir.path().join("log")).is_err());
+}
+
+/// Whatever part of the last append reached the disk: it is there as a whole or not at all, and all before it is.
+#[test]
+fn a_torn_append_never_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path()).unwrap();
+    write(&log, 5);
+    let head = log.head();
+    log.close().unwrap();
+    let before = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), before.path());
+    let segment = |dir: &Path| Damaged(dir.to_owned()).segments()[0].clone();
+    let acknowledged = fs::read(segment(dir.path())).unwrap().len();
+
+    let (log, _) = open(dir.path()).unwrap();
+    log.append(head, &[vec!["a".into(), "b".into()]]).unwrap();
+    drop(log);
+    let whole = fs::read(segment(dir.path())).unwrap();
+
+    let check = |bytes: &[u8], expected: &str| {
+        fs::write(segment(before.path()), bytes).unwrap();
+        let (log, report) = open(before.path()).unwrap();
+        let told = report.to_string();
+        assert!(told.ends_with(expected), "{expected}: {told}");
+        assert_eq!(log.head(), head);
+        assert_history(read_all(&log).into_iter(), head);
+    };
+    check(&whole[..acknowledged], "journal and sled agree");
+    for cut in acknowledged + 1..whole.len() {
+        let bytes = whole.len() - acknowledged;
+        // The end is missing; the end was never written; the beginning was never written.
+        check(
+            &whole[..cut],
+            &format!(
+                "cut off {} bytes of an append after event {head} that was never acknowledged",
+                cut - acknowledged
+            ),
+        );
+        let mut zeros = whole.clone();
+        zeros[cut..].fill(0);
+        check(
+            &zeros,
+            &format!("cut off {bytes} bytes of an append after event {head} that was never acknowledged"),
+        );
+        let mut zeros = whole.clone();
+        zeros[acknowledged..cut].fill(0);
+        check(
+            &zeros,
+            &format!("cut off {bytes} bytes of an append after event {head} that was never acknowledged"),
+        );
+    }
+    // And all of it: then it happened, although nobody was told.
+    fs::write(segment(before.path()), &whole).unwrap();
+    let (log, report) = open(before.path()).unwrap();
+    assert_eq!(log.head(), head + 2);
+    assert!(report.to_string().ends_with(&format!(
+        "sled ended with event {head}: completed from the journal up to event {}",
+        head + 2
+    )));
+}
+
+#[test]
+fn a_second_process_is_told_who_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path()).unwrap();
+    log.append(0, &runs_at(0)).unwrap();
+    let Err(error) = open(dir.path()) else { panic!("a log must not be opened twice") };
+    assert!(matches!(error, OpenError::Directory(_)));
+    let expected = format!("is in use by another process (process {})", std::process::id());
+    assert!(error.to_string().contains(&expected), "{error}");
+    log.append(log.head(), &runs_at(log.head())).unwrap();
+}

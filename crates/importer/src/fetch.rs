@@ -1,0 +1,332 @@
+//! The importer itself: one image, or the tags of one repository, from whichever source has it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use serde::Deserialize;
+use tagtrail_domain::image::{Image, ManifestEntry};
+use tagtrail_domain::{Digest, Failure, ImageReference, Timestamp};
+
+use crate::auth::{self, Connection, Known};
+use crate::client::{Answer, Client};
+use crate::config::{Config, ConfigError};
+use crate::credentials::Credentials;
+use crate::failure::{self, Asked, Cause, Fault, invalid_reference};
+use crate::limits;
+use crate::manifest::{self, Manifest};
+use crate::registry::{self, Source};
+
+/// What becomes of an index (manifest list).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ImportMode {
+    /// The manifest of one platform is taken for the image.
+    #[default]
+    Legacy,
+    /// The index is the image, and all its manifests are fetched with it.
+    PreserveOriginal,
+}
+
+/// One image wanted.
+#[derive(Clone, Debug)]
+pub struct ImageRequest {
+    /// The image, as typed. A digest wins over a tag.
+    pub reference: ImageReference,
+    /// Do without certificates, and fall back to plain HTTP.
+    pub insecure: bool,
+    /// What becomes of an index.
+    pub mode: ImportMode,
+    /// Operating system to take from an index; `None`: this machine's.
+    pub prefer_os: Option<String>,
+    /// Architecture to take from an index, in Go's words (`amd64`); `None`: this machine's.
+    pub prefer_arch: Option<String>,
+}
+
+/// One image fetched.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The image. Its reference is the repository as typed, at the digest, whatever mirror served it.
+    pub image: Image,
+    /// The images of an index that was kept whole, in its order.
+    pub sub_manifests: Vec<Image>,
+    /// Manifests and configurations of all these images. To be stored before the event that tells of them.
+    pub blobs: Vec<(Digest, Bytes)>,
+}
+
+/// Fetches images. Cheap to clone; one per server, because it remembers pings, tokens and connections.
+#[derive(Clone)]
+pub struct Importer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<Config>,
+    client: Client,
+    known: Known,
+    credentials: Credentials,
+}
+
+impl Importer {
+    /// An importer with this configuration. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself, or a file it names is missing.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        let config = Arc::new(config);
+        let client = Client::new(Arc::clone(&config));
+        let credentials = Credentials::new(config.docker_config_dir.as_deref());
+        Ok(Self { inner: Arc::new(Inner { config, client, known: Known::default(), credentials }) })
+    }
+
+    /// Fetches one image from the first source that has it. `now` becomes the date of an index.
+    ///
+    /// # Errors
+    /// Why no source gave it, in OpenShift's words (spec §3.7).
+    pub async fn image(&self, request: &ImageRequest, now: Timestamp) -> Result<Fetched, Failure> {
+        let reference = checked(&request.reference)?;
+        let asked = Asked::Image(&reference);
+        let sources = registry::sources(&self.inner.config, &reference, request.insecure)?;
+        let fetch = async {
+            let mut failures = Vec::new();
+            for source in &sources {
+                match self.image_from(source, &reference, request, now).await {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(failure) => failures.push(failure),
+                }
+            }
+            Err(failure::join(failures))
+        };
+        self.in_time(asked, fetch).await
+    }
+
+    /// The tags of a repository, all pages, in the registry's order, each once. Tags that are no tags are left
+    /// out; an empty one is taken for `latest` (spec §3.3).
+    ///
+    /// # Errors
+    /// Why no source gave them.
+    pub async fn tags(&self, repository: &ImageReference, insecure: bool) -> Result<Vec<String>, Failure> {
+        let reference = checked(repository)?;
+        let asked = Asked::Tags(repository);
+        let sources = registry::sources(&self.inner.config, &reference, insecure)?;
+        let fetch = async {
+            let mut failures = Vec::new();
+            for source in &sources {
+                match self.tags_from(source).await {
+                    Ok(tags) => return Ok(tags),
+                    Err(fault) => failures.push(failure::explain(asked, &fault)),
+                }
+            }
+            Err(failure::join(failures))
+        };
+        self.in_time(asked, fetch).await
+    }
+
+    /// How much longer every source of this image wants to be left alone: the `Retry-After` of its last answer.
+    /// `None`: ask away. For schedules; [`Importer::image`] itself does not wait.
+    #[must_use]
+    pub fn hold(&self, reference: &ImageReference) -> Option<Duration> {
+        let sources = registry::sources(&self.inner.config, &reference.with_defaults(), false).ok()?;
+        let holds = sources.iter().map(|source| self.inner.client.hold(&source.host));
+        holds.min().flatten() // `None` is less than any time: one willing source is enough.
+    }
+
+    /// Nobody waits for ever, however slowly a registry drips.
+    async fn in_time<T>(
+        &self,
+        asked: Asked<'_>,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let limit: Duration = self.inner.config.timeouts.image;
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let text =
+                format!("context deadline exceeded (the registry took more than {} s)", limit.as_secs());
+            Err(failure::explain(asked, &Fault::new(Cause::Flaky, text)))
+        })
+    }
+
+    async fn connect<'a>(&'a self, source: &'a Source) -> Result<Connection<'a>, Fault> {
+        let credentials = self.inner.credentials.find(&source.host, &source.repository).await;
+        Connection::open(&self.inner.client, &self.inner.known, source, credentials).await
+    }
+
+    async fn image_from(
+        &self,
+        source: &Source,
+        reference: &ImageReference,
+        request: &ImageRequest,
+        now: Timestamp,
+    ) -> Result<Fetched, Failure> {
+        let explain = |fault: Fault| failure::explain(Asked::Image(reference), &fault);
+        let mut connection = self.connect(source).await.map_err(explain)?;
+        let mut fetch = Fetch { connection: &mut connection, typed: &request.reference, blobs: Vec::new() };
+
+        let wanted = reference.digest.as_ref();
+        let place = wanted.map_or(reference.tag.as_str(), Digest::as_str);
+        let (digest, found) = fetch.manifest(place, wanted).await.map_err(explain)?;
+        let (media_type, entries) = match found {
+            Manifest::Image { .. } => {
+                let image = fetch.image(digest, found).await.map_err(explain)?;
+                return Ok(fetch.done(image, Vec::new()));
+            }
+            Manifest::Index { media_type, entries } => (media_type, entries),
+        };
+        match request.mode {
+            ImportMode::Legacy => {
+                fetch.blobs.clear(); // The index itself is not kept.
+                let (os, arch) = (request.prefer_os.as_deref(), request.prefer_arch.as_deref());
+                let chosen = manifest::choose(&entries, os, arch)
+                    .ok_or_else(|| explain(Fault::new(Cause::BadAnswer, "no manifests in manifest list")))?;
+                let image = fetch.child(chosen).await.map_err(explain)?;
+                Ok(fetch.done(image, Vec::new()))
+            }
+            ImportMode::PreserveOriginal => {
+                let mut images = Vec::with_capacity(entries.len());
+                for entry in &entries {
+                    // What goes wrong with a part is told of the part.
+                    let part = reference.at_digest(&entry.digest);
+                    let image = fetch.child(entry).await;
+                    images.push(image.map_err(|fault| failure::explain(Asked::Image(&part), &fault))?);
+                }
+                let typed = request.reference.at_digest(&digest).to_string();
+                Ok(fetch.done(manifest::index(digest, typed, media_type, entries, now), images))
+            }
+        }
+    }
+
+    async fn tags_from(&self, source: &Source) -> Result<Vec<String>, Fault> {
+        let mut connection = self.connect(source).await?;
+        let mut tags = Vec::new();
+        let mut seen = HashSet::new();
+        let mut visited = HashSet::new();
+        let mut answer =
+            connection.get("tags/list", "application/json", "tag list", limits::TAG_PAGE_BYTES).await?;
+        loop {
+            let page = parse_tags(&answer.body)?;
+            tags.extend(page.into_iter().filter(|tag| seen.insert(tag.clone())));
+            if tags.len() > limits::TAGS {
+                let text = format!("the repository has more than {} tags", limits::TAGS);
+                return Err(Fault::new(Cause::BadAnswer, text));
+            }
+            let Some(next) = next_page(&answer)? else { return Ok(tags) };
+            if next.origin() != connection.base().origin() {
+                return Err(auth::on(&answer.url, Cause::BadAnswer, "the tag list goes on at another host"));
+            }
+            if !visited.insert(next.clone()) || visited.len() >= limits::TAG_PAGES {
+                return Err(auth::on(&answer.url, Cause::BadAnswer, "the tag list does not end"));
+            }
+            answer = connection.get_url(next, "application/json", "tag list", limits::TAG_PAGE_BYTES).await?;
+        }
+    }
+}
+
+/// One image on its way in.
+struct Fetch<'a, 'c> {
+    connection: &'a mut Connection<'c>,
+    typed: &'a ImageReference,
+    blobs: Vec<(Digest, Bytes)>,
+}
+
+impl Fetch<'_, '_> {
+    /// Fetches a manifest by tag or digest and keeps its bytes.
+    async fn manifest(&mut self, place: &str, wanted: Option<&Digest>) -> Result<(Digest, Manifest), Fault> {
+        let path = format!("manifests/{place}");
+        let answer = self.connection.get(&path, manifest::ACCEPT, "manifest", limits::MANIFEST_BYTES).await?;
+        // The header that tells the digest is not even looked at.
+        let digest = manifest::digest_of(&answer.body, wanted);
+        if let Some(wanted) = wanted
+            && *wanted != digest
+        {
+            let text = format!(
+                "content integrity error: the manifest retrieved with digest {wanted} does not match the digest \
+                 calculated from the content {digest}"
+            );
+            return Err(Fault::new(Cause::BadAnswer, text));
+        }
+        let manifest = manifest::parse(&answer.body, answer.headers.get(CONTENT_TYPE))?;
+        self.blobs.push((digest.clone(), answer.body));
+        Ok((digest, manifest))
+    }
+
+    /// Fetches the manifest an index names, and what belongs to it.
+    async fn child(&mut self, entry: &ManifestEntry) -> Result<Image, Fault> {
+        let (digest, manifest) = self.manifest(entry.digest.as_str(), Some(&entry.digest)).await?;
+        self.image(digest, manifest).await
+    }
+
+    /// Fetches the configuration and puts the facts together. An index within an index is no image.
+    async fn image(&mut self, digest: Digest, manifest: Manifest) -> Result<Image, Fault> {
+        let (media_type, config, layers) = match manifest {
+            Manifest::Image { media_type, config, layers } => (media_type, config, layers),
+            Manifest::Index { media_type, .. } => return Err(manifest::unsupported(&media_type)),
+        };
+        let path = format!("blobs/{}", config.digest);
+        let answer = self.connection.get(&path, "*/*", "configuration", limits::CONFIG_BYTES).await;
+        let answer = answer.map_err(|fault| match fault.cause {
+            Cause::BlobUnknown | Cause::NotFoundPage => Fault::new(Cause::BlobUnknown, "unknown blob"),
+            _ => fault,
+        })?;
+        let typed = self.typed.at_digest(&digest).to_string();
+        let image = manifest::image(digest, typed, media_type, &config, layers, &answer.body)?;
+        self.blobs.push((config.digest, answer.body));
+        Ok(image)
+    }
+
+    fn done(self, image: Image, sub_manifests: Vec<Image>) -> Fetched {
+        let mut seen = HashSet::new();
+        let mut blobs = self.blobs;
+        blobs.retain(|(digest, _)| seen.insert(digest.clone()));
+        Fetched { image, sub_manifests, blobs }
+    }
+}
+
+/// The reference with its defaults. Checked again because its parts can be set one by one, and they become a
+/// path.
+fn checked(reference: &ImageReference) -> Result<ImageReference, Failure> {
+    let full = reference.with_defaults();
+    let typed = reference.to_string();
+    if full.name.is_empty() {
+        // A dotted name alone reads as a registry (spec §1.2).
+        let error = tagtrail_domain::reference::ReferenceError::Format;
+        return Err(invalid_reference(&typed, &error));
+    }
+    ImageReference::parse(&full.to_string()).map_err(|error| invalid_reference(&typed, &error))
+}
+
+fn parse_tags(body: &[u8]) -> Result<Vec<String>, Fault> {
+    #[derive(Deserialize)]
+    struct Page {
+        #[serde(default)]
+        tags: Option<Vec<String>>,
+    }
+    let page: Page =
+        serde_json::from_slice(body).map_err(|e| Fault::json(Cause::BadAnswer, body, "tag list", &e))?;
+    let tags = page.tags.unwrap_or_default().into_iter();
+    Ok(tags
+        .map(|tag| if tag.is_empty() { "latest".to_owned() } else { tag })
+        .filter(|tag| ImageReference::parse(&format!("x:{tag}")).is_ok_and(|r| r.tag == *tag))
+        .collect())
+}
+
+/// The `Link` to the next page (RFC 8288; distribution specification, "Listing Tags").
+fn next_page(answer: &Answer) -> Result<Option<url::Url>, Fault> {
+    for value in answer.headers.get_all("link") {
+        let Ok(text) = value.to_str() else { continue };
+        for link in text.split(',') {
+            let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|l| l.split_once('>'))
+            else {
+                continue;
+            };
+            let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=next" | "rel=\"next\""));
+            if is_next {
+                let next = answer.url.join(target);
+                return next.map(Some).map_err(|_| {
+                    auth::on(&answer.url, Cause::BadAnswer, "the link to the next page is no web address")
+                });
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,204 @@
+//! What the read model knows, in the words of the wire; and the wishes of the wire, as the domain's.
+
+use tagtrail_api::v1;
+use tagtrail_domain::state::CHECK_ANNOTATION;
+use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
+use tagtrail_domain::{ImageReference, Namespace, Refusal, StreamKey, StreamState, TagName, Timestamp};
+use tagtrail_event_log::codec::to_proto;
+use tagtrail_projection::{View, describe};
+
+use crate::config::Repository;
+
+/// Most history items of a tag in one answer.
+pub(crate) const HISTORY_LIMIT: usize = 1_000;
+
+/// Puts streams into the words of the wire.
+pub(crate) struct Shown<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) repository: &'a Repository,
+}
+
+impl Shown<'_> {
+    /// A living stream with all tags, and at most `limit` history items of each. `None`: it does not live.
+    pub(crate) fn stream(
+        &self,
+        key: &StreamKey,
+        state: &StreamState,
+        limit: usize,
+    ) -> Option<v1::ImageStream> {
+        let stream = state.life.as_ref()?;
+        let mut shown = self.header(key, state)?;
+        for (tag, state) in &stream.tags {
+            if let Some(spec) = &state.spec {
+                shown.tags.push(v1::Tag { name: tag.to_string(), spec: Some(to_proto::tag_spec(spec)) });
+            }
+            if state.has_status() {
+                shown.statuses.push(v1::TagStatus {
+                    tag: tag.to_string(),
+                    items: self.items(key, tag, state.history_length, limit),
+                    history_length: state.history_length,
+                    import_failure: state.condition.as_ref().map(to_proto::import_condition),
+                });
+            }
+        }
+        Some(shown)
+    }
+
+    /// The same without tags.
+    pub(crate) fn header(&self, key: &StreamKey, state: &StreamState) -> Option<v1::ImageStream> {
+        let stream = state.life.as_ref()?;
+        let mut annotations = stream.annotations.clone();
+        if let Some(at) = stream.checked_at {
+            annotations.insert(CHECK_ANNOTATION.into(), rfc3339(at));
+        }
+        let place = |host: &str| if host.is_empty() { String::new() } else { format!("{host}/{key}") };
+        let repository = match place(&self.repository.internal) {
+            place if place.is_empty() => stream.docker_image_repository.clone(),
+            place => place,
+        };
+        Some(v1::ImageStream {
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            uid: stream.uid.clone(),
+            revision: state.revision,
+            resource_version: state.sequence,
+            generation: stream.generation,
+            created: Some(to_proto::timestamp(stream.created)),
+            labels: stream.labels.clone(),
+            annotations,
+            lookup_local: stream.lookup_local,
+            docker_image_repository: stream.docker_image_repository.clone(),
+            repository,
+            public_repository: place(&self.repository.public),
+            tags: Vec::new(),
+            statuses: Vec::new(),
+        })
+    }
+
+    pub(crate) fn items(
+        &self,
+        key: &StreamKey,
+        tag: &TagName,
+        before: u64,
+        limit: usize,
+    ) -> Vec<v1::HistoryItem> {
+        let items = self.view.history(key, tag, before, limit);
+        items.iter().map(|(_, current)| to_proto::history_item(&current.item)).collect()
+    }
+
+    /// A living stream put into words.
+    pub(crate) fn description(
+        &self,
+        key: &StreamKey,
+        state: &StreamState,
+        limit: usize,
+    ) -> Option<v1::ImageStreamDescription> {
+        let stream = state.life.as_ref()?;
+        let block = |block: describe::Block<'_>| v1::TagDescription {
+            tag: block.tag.to_string(),
+            aliases: block.aliases.iter().map(ToString::to_string).collect(),
+            spec: block.state.spec.as_ref().map(to_proto::tag_spec),
+            importing: block.importing,
+            import_failure: block.state.condition.as_ref().map(to_proto::import_condition),
+            items: self.items(key, &block.tag, block.state.history_length, limit),
+            history_length: block.state.history_length,
+        };
+        Some(v1::ImageStreamDescription {
+            stream: self.header(key, state),
+            unique_images: self.view.unique_images(key),
+            tag_count: stream.tags.len() as u64,
+            tags: describe::blocks(key, stream).into_iter().map(block).collect(),
+        })
+    }
+
+    /// Where consumers pull a tag's present image from (spec §2.9).
+    pub(crate) fn resolved_reference(&self, key: &StreamKey, state: &StreamState, tag: &TagName) -> String {
+        let Some(tag) = state.life.as_ref().and_then(|stream| stream.tags.get(tag)) else {
+            return String::new();
+        };
+        let Some(current) = &tag.current else { return String::new() };
+        let local = tag.spec.as_ref().is_some_and(|spec| spec.reference_policy == ReferencePolicy::Local);
+        let repository = self.header(key, state).map(|stream| stream.repository).unwrap_or_default();
+        match (&current.item.image, ImageReference::parse(&repository)) {
+            (Some(image), Ok(repository)) if local => repository.at_digest(image).to_string(),
+            _ => current.item.reference.clone(),
+        }
+    }
+}
+
+/// A history limit of the wire: 0 means the most there is.
+pub(crate) fn history_limit(asked: u32) -> usize {
+    match asked as usize {
+        0 => HISTORY_LIMIT,
+        limit => limit.min(HISTORY_LIMIT),
+    }
+}
+
+/// Whole seconds, as Kubernetes writes times.
+fn rfc3339(at: Timestamp) -> String {
+    let time = chrono::DateTime::from_timestamp(at.seconds, 0).unwrap_or_default();
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// The name of a stream to be looked at or deleted. A text that is no name is a stream that does not exist.
+pub(crate) fn existing(namespace: &str, name: &str) -> Result<StreamKey, Refusal> {
+    let no_namespace = |_| Refusal::NotFound { resource: "namespaces", name: namespace.to_owned() };
+    Namespace::parse(namespace).map_err(no_namespace)?;
+    StreamKey::parse(namespace, name).map_err(|_| Refusal::NotFound {
+        resource: tagtrail_domain::refusal::resource::STREAMS,
+        name: name.to_owned(),
+    })
+}
+
+/// The name of a stream to be written.
+pub(crate) fn key(namespace: &str, name: &str) -> Result<StreamKey, Refusal> {
+    StreamKey::parse(namespace, name).map_err(|error| Refusal::bad_name(&error))
+}
+
+/// A tag to be written.
+pub(crate) fn tag(text: &str) -> Result<TagName, Refusal> {
+    TagName::parse(text).map_err(|error| Refusal::bad_name(&error))
+}
+
+pub(crate) fn source(source: v1::TagSource) -> Result<TagSource, Refusal> {
+    let kind = match source.kind() {
+        v1::SourceKind::DockerImage => SourceKind::DockerImage,
+        v1::SourceKind::ImageStreamTag => SourceKind::ImageStreamTag,
+        v1::SourceKind::ImageStreamImage => SourceKind::ImageStreamImage,
+        v1::SourceKind::Unspecified => {
+            let text = "the source has no kind: give docker image, image stream tag or image stream image";
+            return Err(Refusal::Usage(text.into()));
+        }
+    };
+    let namespace = match source.namespace.as_str() {
+        "" => None,
+        text => Some(Namespace::parse(text).map_err(|error| Refusal::bad_name(&error))?),
+    };
+    Ok(TagSource { kind, namespace, name: source.name })
+}
+
+pub(crate) fn import_mode(mode: v1::ImportMode) -> ImportMode {
+    match mode {
+        v1::ImportMode::PreserveOriginal => ImportMode::PreserveOriginal,
+        v1::ImportMode::Legacy | v1::ImportMode::Unspecified => ImportMode::Legacy,
+    }
+}
+
+pub(crate) fn import_policy(policy: Option<v1::ImportPolicy>) -> ImportPolicy {
+    let policy = policy.unwrap_or_default();
+    let mode = import_mode(policy.import_mode());
+    ImportPolicy { insecure: policy.insecure, scheduled: policy.scheduled, mode }
+}
+
+pub(crate) fn reference_policy(policy: v1::ReferencePolicy) -> ReferencePolicy {
+    match policy {
+        v1::ReferencePolicy::Local => ReferencePolicy::Local,
+        v1::ReferencePolicy::Source | v1::ReferencePolicy::Unspecified => ReferencePolicy::Source,
+    }
+}
+
+/// The source that a tag has, in the words of the wire.
+pub(crate) fn current_source(state: &StreamState, tag: &TagName) -> Option<v1::TagSource> {
+    let spec: Option<&TagSpec> = state.life.as_ref()?.tags.get(tag)?.spec.as_ref();
+    spec?.source.as_ref().map(to_proto::tag_source)
+}

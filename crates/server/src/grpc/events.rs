@@ -1,0 +1,93 @@
+//! The log itself.
+
+use prost::Message;
+use tagtrail_api::v1;
+use tagtrail_api::v1::event_service_server::EventService;
+use tagtrail_event_log::Stored;
+use tonic::{Request, Response, Status};
+
+use super::{Services, check, errors};
+use crate::convert;
+
+/// Most events in one answer, and most that are looked at for one.
+const PAGE: usize = 1_000;
+const SCANNED: usize = 20_000;
+const BYTES: usize = 3 << 20;
+
+#[tonic::async_trait]
+impl EventService for Services {
+    async fn read_events(
+        &self,
+        request: Request<v1::ReadEventsRequest>,
+    ) -> Result<Response<v1::ReadEventsResponse>, Status> {
+        let request = request.into_inner();
+        let head = self.log.head();
+        let from = request.from_sequence.max(1);
+        if from > head + 1 {
+            return Err(Status::out_of_range(format!(
+                "the log ends at sequence {head}; {from} lies beyond it"
+            )));
+        }
+        let size = match request.page_size as usize {
+            0 => PAGE,
+            size => size.min(PAGE),
+        };
+        let (events, next_sequence) = if request.stream.is_empty() {
+            self.scan(from, head, size, &request.namespace)?
+        } else {
+            if request.namespace.is_empty() {
+                return Err(errors::usage("a stream needs its namespace".into()));
+            }
+            let key = check(convert::existing(&request.namespace, &request.stream))?;
+            let sequences = self.view.events_of(&key, from, size + 1);
+            let next = sequences.get(size).copied().unwrap_or(head + 1);
+            let events = sequences.iter().take(size).map(|sequence| self.stored(*sequence));
+            (events.collect::<Result<Vec<_>, _>>()?, next)
+        };
+        Ok(Response::new(v1::ReadEventsResponse { events, next_sequence, head }))
+    }
+}
+
+impl Services {
+    /// Reads on until the page is full, the log ends, or enough was looked at for one answer.
+    fn scan(
+        &self,
+        from: u64,
+        head: u64,
+        size: usize,
+        namespace: &str,
+    ) -> Result<(Vec<v1::Event>, u64), Status> {
+        let (mut events, mut next, mut scanned) = (Vec::new(), from, 0);
+        while events.len() < size && next <= head && scanned < SCANNED {
+            let stored = self.log.read(next, size, BYTES).map_err(|error| errors::unreadable(&error))?;
+            if stored.is_empty() {
+                break;
+            }
+            for stored in &stored {
+                if events.len() == size {
+                    break;
+                }
+                let event = decode(stored)?;
+                if namespace.is_empty() || event.namespace == namespace {
+                    events.push(event);
+                }
+                (next, scanned) = (stored.sequence + 1, scanned + 1);
+            }
+            if namespace.is_empty() {
+                break;
+            }
+        }
+        Ok((events, next))
+    }
+
+    fn stored(&self, sequence: u64) -> Result<v1::Event, Status> {
+        let stored = self.log.read(sequence, 1, BYTES).map_err(|error| errors::unreadable(&error))?;
+        let stored =
+            stored.first().ok_or_else(|| errors::internal(&format!("event {sequence} is not there")))?;
+        decode(stored)
+    }
+}
+
+fn decode(stored: &Stored) -> Result<v1::Event, Status> {
+    v1::Event::decode(stored.payload.clone()).map_err(|error| errors::internal(&error))
+}

@@ -1,0 +1,76 @@
+//! Images.
+
+use std::collections::BTreeSet;
+
+use tagtrail_api::v1;
+use tagtrail_api::v1::image_service_server::ImageService;
+use tagtrail_domain::refusal::resource;
+use tagtrail_domain::{Digest, Refusal, StreamKey};
+use tonic::{Request, Response, Status};
+
+use super::{Services, check, errors};
+use crate::convert;
+
+#[tonic::async_trait]
+impl ImageService for Services {
+    async fn get_image(
+        &self,
+        request: Request<v1::GetImageRequest>,
+    ) -> Result<Response<v1::GetImageResponse>, Status> {
+        let request = request.into_inner();
+        let missing = || {
+            errors::refused(&Refusal::NotFound { resource: resource::IMAGES, name: request.digest.clone() })
+        };
+        let digest = Digest::parse(&request.digest).map_err(|_| missing())?;
+        let image = self.images.find(&digest, request.include_manifest).map_err(|e| errors::no_bytes(&e))?;
+        Ok(Response::new(v1::GetImageResponse { image: Some(image.ok_or_else(missing)?) }))
+    }
+
+    async fn get_image_stream_image(
+        &self,
+        request: Request<v1::GetImageStreamImageRequest>,
+    ) -> Result<Response<v1::GetImageStreamImageResponse>, Status> {
+        let request = request.into_inner();
+        let no_stream =
+            |name: &str| Refusal::NotFound { resource: resource::STREAM_IMAGES, name: name.to_owned() };
+        let key = match convert::existing(&request.namespace, &request.name) {
+            Err(Refusal::NotFound { name, resource }) if resource != "namespaces" => {
+                return Err(errors::refused(&no_stream(&name)));
+            }
+            other => check(other)?,
+        };
+        let state = self.view.stream(&key);
+        let stream = self.shown().header(&key, &state);
+        let stream = stream.ok_or_else(|| errors::refused(&no_stream(key.name.as_str())))?;
+        let found: Vec<Digest> =
+            self.images_of(&key).into_iter().filter(|digest| digest.matches_prefix(&request.id)).collect();
+        let name = format!("{}@{}", key.name, request.id);
+        let digest = match found.as_slice() {
+            [digest] => digest,
+            [] => return Err(errors::refused(&Refusal::NotFound { resource: resource::STREAM_IMAGE, name })),
+            // OpenShift takes any of them, at random. A prefix that means two images means none.
+            several => {
+                let all = several.iter().map(Digest::as_str).collect::<Vec<_>>().join(", ");
+                return Err(errors::refused(&Refusal::Conflict(format!(
+                    "Operation cannot be fulfilled on {} \"{}\": multiple images match the prefix \"{}\": {all}",
+                    resource::STREAM_IMAGE,
+                    request.id,
+                    request.id
+                ))));
+            }
+        };
+        let image = self.images.find(digest, false).map_err(|error| errors::no_bytes(&error))?;
+        let image = image
+            .ok_or_else(|| errors::refused(&Refusal::NotFound { resource: resource::STREAM_IMAGE, name }))?;
+        Ok(Response::new(v1::GetImageStreamImageResponse { stream: Some(stream), image: Some(image) }))
+    }
+}
+
+impl Services {
+    /// Every image in a stream's history, and the images of those that are indexes.
+    fn images_of(&self, key: &StreamKey) -> BTreeSet<Digest> {
+        let own = self.view.stream_images(key);
+        let children: Vec<Digest> = own.iter().flat_map(|digest| self.images.children(digest)).collect();
+        own.into_iter().chain(children).collect()
+    }
+}

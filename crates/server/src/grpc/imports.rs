@@ -1,0 +1,181 @@
+//! Importing now, for somebody who waits.
+
+use tagtrail_api::v1;
+use tagtrail_api::v1::import_service_server::ImportService;
+use tagtrail_domain::command::ImportOrigin;
+use tagtrail_domain::event::{ImportFinished, Recorded};
+use tagtrail_domain::import_plan::{ImportWish, plan};
+use tagtrail_domain::{Command, Fact, FailureKind, ImageReference, Refusal, StreamKey, StreamState};
+use tagtrail_event_log::codec::to_proto;
+use tonic::{Request, Response, Status};
+
+use super::{Services, Writes, check, errors, result};
+use crate::convert;
+use crate::importing::{Answer, AnsweredImage};
+use crate::writer::{Origin, Written};
+
+#[tonic::async_trait]
+impl ImportService for Services {
+    async fn import(
+        &self,
+        request: Request<v1::ImportRequest>,
+    ) -> Result<Response<v1::ImportResponse>, Status> {
+        let request = request.into_inner();
+        let origin = request.origin()?;
+        let key = check(convert::key(&request.namespace, &request.name))?;
+        if let Some(answer) = self.first_answer(&key, &origin)? {
+            return Ok(Response::new(answer));
+        }
+        let wish = wish(&request)?;
+        let state = self.view.stream(&key);
+        // Looked at before the registry is asked in vain; `decide` looks again.
+        if let Some(expected) = origin.expected_revision
+            && expected != if state.life.is_some() { state.revision } else { 0 }
+        {
+            return self
+                .try_out(&key, &Command::DeleteStream, &origin)
+                .and_then(|()| unreachable_expectation());
+        }
+        let planned = check(plan(&key, state.life.as_ref(), &wish))?;
+        let answer = self.importing.ask(planned, state.life.as_ref()).await;
+        if request.dry_run {
+            return Ok(Response::new(self.dry_answer(&answer)));
+        }
+        let import =
+            self.importing.keep(&answer, ImportOrigin::Request).await.map_err(|e| errors::internal(&e))?;
+        let written = self.write(&key, Command::Import(import), origin).await?;
+        if written.repeated {
+            return Ok(Response::new(self.answer_again(&key, &written)?));
+        }
+        let mut response = self.dry_answer(&answer);
+        self.show_stream(&mut response, &key, &written.after);
+        response.result = Some(result(&written));
+        Ok(Response::new(response))
+    }
+}
+
+fn unreachable_expectation<T>() -> Result<T, Status> {
+    Err(errors::internal(&"the image stream changed while it was looked at"))
+}
+
+fn wish(request: &v1::ImportRequest) -> Result<ImportWish, Status> {
+    let tag = match request.tag.as_str() {
+        "" => None,
+        text => Some(check(convert::tag(text))?),
+    };
+    if tag.is_some() && request.all {
+        let text = format!("cannot specify a tag \"{}\" as well as --all", request.target_text);
+        return Err(errors::usage(text));
+    }
+    let target_text =
+        if request.target_text.is_empty() { request.name.clone() } else { request.target_text.clone() };
+    Ok(ImportWish {
+        tag,
+        target_text,
+        from: request.from.clone(),
+        all: request.all,
+        confirm: request.confirm,
+        scheduled: request.scheduled,
+        insecure: request.insecure,
+        mode: convert::import_mode(request.import_mode()),
+        reference_policy: convert::reference_policy(request.reference_policy()),
+    })
+}
+
+impl Services {
+    fn dry_answer(&self, answer: &Answer) -> v1::ImportResponse {
+        let image = |image: &AnsweredImage| v1::ImportResult {
+            source_tag: image.source_tag(),
+            tag: image.planned.tag.to_string(),
+            from_repository: image.from_repository,
+            image: image.outcome.as_ref().ok().map(|fetched| self.images.fetched(fetched)),
+            failure: image.outcome.as_ref().err().map(to_proto::failure),
+        };
+        v1::ImportResponse {
+            stream: None,
+            description: None,
+            results: answer.images.iter().map(image).collect(),
+            additional_tags: answer.additional_tags.clone(),
+            repository_failure: answer.repository_failure.as_ref().map(to_proto::failure),
+            result: None,
+        }
+    }
+
+    fn show_stream(&self, response: &mut v1::ImportResponse, key: &StreamKey, state: &StreamState) {
+        let shown = self.shown();
+        response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
+        response.description = shown.description(key, state, convert::HISTORY_LIMIT);
+    }
+
+    /// What this request was answered the first time, if there was one: before a registry is asked again.
+    fn first_answer(&self, key: &StreamKey, origin: &Origin) -> Result<Option<v1::ImportResponse>, Status> {
+        if origin.request_id.is_empty() {
+            return Ok(None);
+        }
+        let Some(past) = self.view.request(&origin.request_id) else { return Ok(None) };
+        if past.digest != origin.request_digest {
+            return Err(errors::refused(&Refusal::RequestIdReused(origin.request_id.clone())));
+        }
+        let run = tagtrail_domain::Run { first_sequence: past.first_sequence, length: past.length };
+        let after = self.view.stream(key);
+        let written = Written { run, events: Vec::new(), repeated: true, after };
+        self.answer_again(key, &written).map(Some)
+    }
+
+    /// The first answer, from the events it made: what became of each tag stands in the last of them.
+    fn answer_again(&self, key: &StreamKey, written: &Written) -> Result<v1::ImportResponse, Status> {
+        let events = self.events_of(written)?;
+        let state = self.stream_after(key, written)?;
+        let mut response = v1::ImportResponse { result: Some(result(written)), ..Default::default() };
+        self.show_stream(&mut response, key, &state);
+        if let Some(finished) = finished(&events) {
+            let from_repository = !finished.repository.is_empty();
+            for outcome in &finished.outcomes {
+                let spec = state.life.as_ref().and_then(|s| s.tags.get(&outcome.tag));
+                let source = spec.and_then(|tag| tag.spec.as_ref()?.source.as_ref());
+                let reference = source.and_then(|source| ImageReference::parse(&source.name).ok());
+                let (image, failure) = match &outcome.result {
+                    Ok(digest) => (self.images.find(digest, false).map_err(|e| errors::no_bytes(&e))?, None),
+                    Err(reason) => (None, Some(failure(&events, &state, &outcome.tag, reason))),
+                };
+                response.results.push(v1::ImportResult {
+                    source_tag: reference.map(|r| r.with_defaults().tag).unwrap_or_default(),
+                    tag: outcome.tag.to_string(),
+                    from_repository,
+                    image,
+                    failure,
+                });
+            }
+        }
+        Ok(response)
+    }
+}
+
+fn finished(events: &[Recorded]) -> Option<&ImportFinished> {
+    events.iter().find_map(|recorded| match &recorded.event.fact {
+        Fact::ImportFinished(finished) => Some(&**finished),
+        _ => None,
+    })
+}
+
+/// The failure of a tag: from the run itself, or, where it repeated the one before, from the tag.
+fn failure(
+    events: &[Recorded],
+    state: &StreamState,
+    tag: &tagtrail_domain::TagName,
+    reason: &str,
+) -> v1::Failure {
+    let in_run = events.iter().find_map(|recorded| match &recorded.event.fact {
+        Fact::ImportFailed { tag: failed, failure, .. } if failed == tag => Some(failure),
+        _ => None,
+    });
+    let shown = state.life.as_ref().and_then(|stream| stream.tags.get(tag)?.condition.as_ref());
+    match in_run.or(shown.map(|condition| &condition.failure)) {
+        Some(failure) => to_proto::failure(failure),
+        None => to_proto::failure(&tagtrail_domain::Failure {
+            kind: FailureKind::BadAnswer,
+            reason: reason.to_owned(),
+            message: String::new(),
+        }),
+    }
+}

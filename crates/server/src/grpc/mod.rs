@@ -1,0 +1,163 @@
+//! The services of `proto/tagtrail/v1/services.proto`, a file each.
+
+mod admin;
+mod errors;
+mod events;
+mod images;
+mod imports;
+mod past;
+mod streams;
+mod tags;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+use tagtrail_api::v1;
+use tagtrail_domain::event::Actor;
+use tagtrail_domain::{Command, Refusal, StreamKey, limits};
+use tagtrail_event_log::Log;
+use tagtrail_projection::View;
+use tonic::Status;
+
+use crate::config::Config;
+use crate::convert::Shown;
+use crate::images::Images;
+use crate::importing::Importing;
+use crate::outside::Outside;
+use crate::work::Work;
+use crate::writer::{Origin, Write, Writer, Written};
+
+/// Everything a request may need. Each service is this, seen from its own side.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) config: Arc<Config>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) view: Arc<View>,
+    pub(crate) images: Images,
+    pub(crate) importing: Importing,
+    pub(crate) work: Arc<Work>,
+    pub(crate) writer: Writer,
+    pub(crate) outside: Outside,
+    pub(crate) started: Instant,
+    pub(crate) findings: Arc<Vec<String>>,
+    /// Held while the read model is being rebuilt: one at a time.
+    pub(crate) rebuilding: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Services {
+    fn shown(&self) -> Shown<'_> {
+        Shown { view: &self.view, repository: &self.config.repository }
+    }
+
+    async fn write(&self, key: &StreamKey, command: Command, origin: Origin) -> Result<Written, Status> {
+        let write = Write { key: key.clone(), command, origin };
+        self.writer.write(write).await.map_err(|error| errors::not_written(&error))
+    }
+
+    /// Decides a write as if it were to happen, and forgets it.
+    fn try_out(&self, key: &StreamKey, command: &Command, origin: &Origin) -> Result<(), Status> {
+        let context = tagtrail_domain::Context {
+            now: self.outside.now(),
+            next_sequence: self.log.head() + 1,
+            fresh_uid: self.outside.fresh_uid(),
+            expected_revision: origin.expected_revision,
+            internal_registry: None,
+        };
+        let stage = self.view.stage();
+        tagtrail_domain::decide(&stage, key, &context, command).map(drop).map_err(|r| errors::refused(&r))
+    }
+}
+
+/// A request that writes.
+trait Writes: Message + Clone {
+    /// The command's name in the log.
+    const NAME: &'static str;
+
+    fn write_mut(&mut self) -> &mut Option<v1::WriteOptions>;
+
+    /// Takes out what does not change what is asked for, before the request is compared with another.
+    fn without_circumstances(&mut self) {}
+
+    /// Who, why, and on what condition; and what tells this request from another under the same id.
+    fn origin(&self) -> Result<Origin, Status> {
+        let mut body = self.clone();
+        let options = body.write_mut().take().unwrap_or_default();
+        bounded("the reason", &options.reason, limits::REASON_BYTES)?;
+        bounded("the actor", &options.actor, limits::ACTOR_BYTES)?;
+        bounded("the request id", &options.request_id, limits::REQUEST_ID_BYTES)?;
+        if options.request_id.contains(char::is_control) {
+            return Err(errors::usage("the request id must not have control characters".into()));
+        }
+        body.without_circumstances();
+        *body.write_mut() = Some(v1::WriteOptions {
+            expected_revision: options.expected_revision,
+            reason: options.reason.clone(),
+            ..v1::WriteOptions::default()
+        });
+        let request_digest = if options.request_id.is_empty() {
+            Vec::new()
+        } else {
+            Sha256::new()
+                .chain_update(Self::NAME)
+                .chain_update([0])
+                .chain_update(body.encode_to_vec())
+                .finalize()
+                .to_vec()
+        };
+        Ok(Origin {
+            name: Self::NAME,
+            actor: Actor { name: options.actor, authenticated: false },
+            reason: options.reason,
+            request_id: options.request_id,
+            request_digest,
+            expected_revision: options.expected_revision,
+            caused_by: 0,
+        })
+    }
+}
+
+fn bounded(what: &str, text: &str, limit: usize) -> Result<(), Status> {
+    if text.len() > limit {
+        return Err(errors::usage(format!("{what} has {} bytes; at most {limit} are kept", text.len())));
+    }
+    Ok(())
+}
+
+macro_rules! writes {
+    ($($request:ident $name:literal $(without $field:ident)?;)*) => {$(
+        impl Writes for v1::$request {
+            const NAME: &'static str = $name;
+
+            fn write_mut(&mut self) -> &mut Option<v1::WriteOptions> {
+                &mut self.write
+            }
+            $(fn without_circumstances(&mut self) {
+                self.$field = Default::default();
+            })?
+        }
+    )*};
+}
+
+writes! {
+    CreateImageStreamRequest "create-stream";
+    DeleteImageStreamRequest "delete-stream";
+    SetLookupPolicyRequest "set-lookup-policy";
+    UpdateMetadataRequest "update-metadata";
+    SetTagRequest "tag" without wait_ms;
+    DeleteTagRequest "delete-tag";
+    ImportRequest "import";
+}
+
+fn result(written: &Written) -> v1::WriteResult {
+    v1::WriteResult {
+        sequence: written.sequence(),
+        revision: written.after.revision,
+        repeated: written.repeated,
+    }
+}
+
+fn check<T>(result: Result<T, Refusal>) -> Result<T, Status> {
+    result.map_err(|refusal| errors::refused(&refusal))
+}

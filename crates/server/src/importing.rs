@@ -1,0 +1,219 @@
+//! Asking registries. Never inside the writer: resolve first, decide after, and let `decide` notice that the world
+//! moved meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage};
+use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, PlannedRepository};
+use tagtrail_domain::order::prioritize;
+use tagtrail_domain::tag::ImportMode;
+use tagtrail_domain::{Digest, Failure, FailureKind, Stream, TagName};
+use tagtrail_event_log::blobs::BlobStore;
+use tagtrail_importer::{Fetched, ImageRequest, Importer};
+
+use crate::outside::Outside;
+
+/// How many images of one import are asked for at a time.
+const AT_ONCE: usize = 4;
+
+/// Asks registries, and keeps the bytes they give.
+#[derive(Clone)]
+pub(crate) struct Importing {
+    importer: Importer,
+    blobs: Arc<BlobStore>,
+    outside: Outside,
+    max_images_per_repository: usize,
+}
+
+/// What registries answered to a plan.
+pub(crate) struct Answer {
+    /// One for each image, those of a repository first.
+    pub images: Vec<AnsweredImage>,
+    /// Tags of the repository that were left out, by priority.
+    pub additional_tags: Vec<String>,
+    /// What was wrong with the repository as a whole.
+    pub repository_failure: Option<Failure>,
+    repository: String,
+    create_stream: bool,
+    planned_uid: Option<String>,
+}
+
+/// What became of one image.
+pub(crate) struct AnsweredImage {
+    /// What was asked for.
+    pub planned: PlannedImage,
+    /// Whether it belongs to the import of a whole repository.
+    pub from_repository: bool,
+    /// What was answered.
+    pub outcome: Result<Arc<Fetched>, Failure>,
+}
+
+impl AnsweredImage {
+    /// The tag at the source. It names the image in OpenShift's output (spec §1.1, ImageStreamImport).
+    #[must_use]
+    pub(crate) fn source_tag(&self) -> String {
+        let reference = self.planned.reference.with_defaults();
+        // A blocked registry is refused before OpenShift has looked at the tag (spec §3.3).
+        let blocked = matches!(&self.outcome, Err(failure) if failure.kind == FailureKind::Forbidden);
+        if blocked { String::new() } else { reference.tag }
+    }
+}
+
+impl Importing {
+    /// Puts the parts together.
+    #[must_use]
+    pub(crate) fn new(
+        importer: Importer,
+        blobs: Arc<BlobStore>,
+        outside: Outside,
+        max_images_per_repository: usize,
+    ) -> Self {
+        Self { importer, blobs, outside, max_images_per_repository }
+    }
+
+    /// Asks for everything in a plan. `stream` is what it was planned on.
+    pub(crate) async fn ask(&self, plan: ImportPlan, stream: Option<&Stream>) -> Answer {
+        let mut answer = Answer {
+            images: Vec::new(),
+            additional_tags: Vec::new(),
+            repository_failure: None,
+            repository: plan.repository.as_ref().map(|r| r.from.clone()).unwrap_or_default(),
+            create_stream: plan.create_stream,
+            planned_uid: plan.uid,
+        };
+        let mut wanted: Vec<(PlannedImage, bool)> = Vec::new();
+        if let Some(repository) = plan.repository {
+            match self.importer.tags(&repository.reference, repository.policy.insecure).await {
+                Ok(tags) => {
+                    let (taken, left) = by_priority(tags, self.max_images_per_repository);
+                    let images = taken.into_iter().map(|tag| (of_repository(&repository, tag, stream), true));
+                    wanted.extend(images);
+                    answer.additional_tags = left;
+                }
+                Err(failure) => answer.repository_failure = Some(failure),
+            }
+        }
+        wanted.extend(plan.images.into_iter().map(|image| (image, false)));
+        answer.images = self.fetch_all(wanted).await;
+        answer
+    }
+
+    /// Each distinct image is fetched once, even where several tags want it (spec §3.3). The order stays.
+    async fn fetch_all(&self, wanted: Vec<(PlannedImage, bool)>) -> Vec<AnsweredImage> {
+        let mut distinct: BTreeMap<Question, ImageRequest> = BTreeMap::new();
+        for (image, _) in &wanted {
+            distinct.entry(Question::of(image)).or_insert_with(|| request(image));
+        }
+        let answers: BTreeMap<Question, Result<Arc<Fetched>, Failure>> = futures_util::stream::iter(distinct)
+            .map(|(question, request)| async move { (question, self.fetch(&request).await.map(Arc::new)) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let answered = |(planned, from_repository): (PlannedImage, bool)| {
+            let outcome = answers[&Question::of(&planned)].clone();
+            AnsweredImage { planned, from_repository, outcome }
+        };
+        wanted.into_iter().map(answered).collect()
+    }
+
+    async fn fetch(&self, request: &ImageRequest) -> Result<Fetched, Failure> {
+        let began = Instant::now();
+        let fetched = self.importer.image(request, self.outside.now()).await;
+        crate::metrics::imported(fetched.as_ref().err(), began.elapsed());
+        fetched
+    }
+
+    /// Puts the bytes of an answer on the disk, so that an event may name them, and makes the command of it.
+    ///
+    /// # Errors
+    /// If the disk does not take them. Nothing may then be written to the log.
+    pub(crate) async fn keep(&self, answer: &Answer, origin: ImportOrigin) -> std::io::Result<Import> {
+        let fetched = || answer.images.iter().filter_map(|image| image.outcome.as_ref().ok());
+        let blobs: BTreeMap<Digest, Bytes> =
+            fetched().flat_map(|fetched| fetched.blobs.iter().cloned()).collect();
+        let store = self.blobs.clone();
+        let put = move || blobs.values().try_for_each(|bytes| store.put(bytes).map(drop));
+        tokio::task::spawn_blocking(put).await.map_err(std::io::Error::other)??;
+        Ok(Import {
+            targets: answer.images.iter().map(target).collect(),
+            repository: answer.repository.clone(),
+            additional_tags: u32::try_from(answer.additional_tags.len()).unwrap_or(u32::MAX),
+            create_stream: answer.create_stream,
+            origin,
+            planned_uid: answer.planned_uid.clone(),
+        })
+    }
+}
+
+/// What tells two images wanted apart.
+type Question = (String, bool, bool, Option<String>, Option<String>);
+
+trait Of {
+    fn of(image: &PlannedImage) -> Self;
+}
+
+impl Of for Question {
+    fn of(image: &PlannedImage) -> Self {
+        (
+            image.reference.to_string(),
+            image.policy.insecure,
+            image.policy.mode == ImportMode::PreserveOriginal,
+            image.prefer_os.clone(),
+            image.prefer_architecture.clone(),
+        )
+    }
+}
+
+fn request(image: &PlannedImage) -> ImageRequest {
+    ImageRequest {
+        reference: image.reference.clone(),
+        insecure: image.policy.insecure,
+        mode: match image.policy.mode {
+            ImportMode::Legacy => tagtrail_importer::ImportMode::Legacy,
+            ImportMode::PreserveOriginal => tagtrail_importer::ImportMode::PreserveOriginal,
+        },
+        prefer_os: image.prefer_os.clone(),
+        prefer_arch: image.prefer_architecture.clone(),
+    }
+}
+
+fn target(image: &AnsweredImage) -> ImportTarget {
+    let planned = &image.planned;
+    ImportTarget {
+        tag: planned.tag.clone(),
+        from: planned.from.clone(),
+        policy: planned.policy,
+        reference_policy: planned.reference_policy,
+        from_repository: image.from_repository,
+        planned: planned.planned.clone(),
+        outcome: image.outcome.as_ref().map_err(Clone::clone).map(|fetched| ImportedImage {
+            image: fetched.image.clone(),
+            children: fetched.sub_manifests.clone(),
+        }),
+    }
+}
+
+fn by_priority(mut tags: Vec<String>, limit: usize) -> (Vec<TagName>, Vec<String>) {
+    prioritize(&mut tags);
+    let left = tags.split_off(limit.min(tags.len()));
+    (tags.iter().filter_map(|tag| TagName::parse(tag).ok()).collect(), left)
+}
+
+fn of_repository(repository: &PlannedRepository, tag: TagName, stream: Option<&Stream>) -> PlannedImage {
+    let reference = repository.reference.at_tag(tag.as_str());
+    let spec = stream.and_then(|stream| stream.tags.get(&tag)).and_then(|state| state.spec.as_ref());
+    PlannedImage {
+        from: reference.to_string(),
+        reference,
+        policy: repository.policy,
+        reference_policy: repository.reference_policy,
+        planned: spec.cloned(),
+        prefer_os: None,
+        prefer_architecture: None,
+        tag,
+    }
+}

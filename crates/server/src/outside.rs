@@ -1,0 +1,43 @@
+//! What the server takes from outside of itself: the time, and fresh ids. In one place, so that a simulation can
+//! give others.
+
+use std::sync::Arc;
+
+use tagtrail_domain::Timestamp;
+
+/// The time and fresh ids.
+#[derive(Clone)]
+pub(crate) struct Outside {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    fresh_id: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
+}
+
+impl Outside {
+    /// The machine's clock and random numbers.
+    #[must_use]
+    pub(crate) fn real() -> Self {
+        let now = || {
+            let now = chrono::Utc::now();
+            Timestamp::new(now.timestamp(), now.timestamp_subsec_nanos().min(999_999_999))
+        };
+        Self { now: Arc::new(now), fresh_id: Arc::new(|| *uuid::Uuid::new_v4().as_bytes()) }
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// 128 bits that were never drawn before.
+    #[must_use]
+    pub(crate) fn fresh_bits(&self) -> [u8; 16] {
+        (self.fresh_id)()
+    }
+
+    /// The same as a UUID's text.
+    #[must_use]
+    pub(crate) fn fresh_uid(&self) -> String {
+        uuid::Uuid::from_bytes(self.fresh_bits()).to_string()
+    }
+}

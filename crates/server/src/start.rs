@@ -1,0 +1,325 @@
+//! Starting and stopping. The order matters: what is opened first is closed last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tagtrail_api::v1;
+use tagtrail_event_log::blobs::BlobStore;
+use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
+use tagtrail_importer::Importer;
+use tagtrail_projection::{Opened, View, ViewError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::service::{Interceptor, Routes};
+use tonic::{Request, Status};
+use tonic_health::ServingStatus;
+
+use crate::background::Background;
+use crate::config::Config;
+use crate::grpc::Services;
+use crate::images::Images;
+use crate::importing::Importing;
+use crate::outside::Outside;
+use crate::work::Work;
+use crate::writer::Writer;
+
+/// How long requests under way may take after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+/// The largest request, in bytes.
+const REQUEST_BYTES: usize = 1 << 20;
+
+/// Why the server could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The read model cannot be made.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The importer's configuration is wrong.
+    #[error(transparent)]
+    Importer(#[from] tagtrail_importer::ConfigError),
+    /// An address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system refused something.
+    #[error("{doing}: {source}")]
+    System {
+        /// What could not be done.
+        doing: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// gRPC failed.
+    #[error("the gRPC server failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The writer has stopped.
+    #[error("the log could not be written any more; start the server again, and it tells what it finds")]
+    WriterFailed,
+}
+
+/// Serves until a signal (SIGTERM, SIGINT) or a failure of the disk.
+///
+/// # Errors
+/// [`ServeError`]. Whatever was acknowledged before is safe.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    // One provider of cryptography, chosen once. An error means that it was chosen before, which is as good.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let metrics = crate::metrics::install();
+    let outside = Outside::real();
+    let started = Instant::now();
+    let mut signals = Signals::new()?;
+    let importer = importer(&config)?;
+    let (log, findings) = open_log(&config, &outside).await?;
+    let (view, opened) = View::open(&config.data_dir.join("view"), &*log)?;
+    let view = Arc::new(view);
+    let blobs = Arc::new(BlobStore::open(&config.data_dir).map_err(system("cannot open the blobs"))?);
+    tell_opened(&opened, log.head());
+
+    let (ready, is_ready) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
+    let (alive, mut writer_alive) = watch::channel(true);
+    let work = Arc::new(Work::new(config.import.scheduled_interval));
+    let (writer, queue) = Writer::new();
+    let internal_registry = Some(config.repository.internal.clone()).filter(|host| !host.is_empty());
+    let importing =
+        Importing::new(importer, blobs.clone(), outside.clone(), config.import.max_images_per_repository);
+    // Listening comes before the read model is complete: who calls meanwhile is told so.
+    let grpc_listener = listen(config.listen).await?;
+    let http_listener = listen(config.http_listen).await?;
+    let (listens, http_listens) = (config.listen, config.http_listen);
+    let services = Services {
+        config: Arc::new(config),
+        log: log.clone(),
+        view: view.clone(),
+        images: Images { view: view.clone(), blobs },
+        importing: importing.clone(),
+        work: work.clone(),
+        writer: writer.clone(),
+        outside: outside.clone(),
+        started,
+        findings: Arc::new(findings),
+        rebuilding: Arc::default(),
+    };
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    health_reporter.set_service_status("", ServingStatus::NotServing).await;
+    let routes = routes(services, Gate(is_ready.clone())).add_service(health);
+    let grpc_stop = turned_true(stopped.clone());
+    let mut grpc = tokio::spawn(async move {
+        let incoming = TcpListenerStream::new(grpc_listener);
+        tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, grpc_stop)
+            .await
+    });
+    let http = axum::serve(http_listener, crate::http::routes(metrics, is_ready.clone()))
+        .with_graceful_shutdown(turned_true(stopped.clone()));
+    let http = tokio::spawn(async move { http.await });
+
+    tokio::select! {
+        caught_up = catch_up(view.clone(), log.clone()) => caught_up?,
+        () = signals.any() => return Ok(()), // What was built so far is kept.
+    }
+    work.fill(view.pending(), view.scheduled(), Instant::now());
+    let writer_thread = queue
+        .start(log.clone(), view.clone(), work.clone(), outside, internal_registry, alive)
+        .map_err(system("cannot start the writer"))?;
+    let background = Background { work, view: view.clone(), importing, writer };
+    let background = tokio::spawn(background.run(stopped));
+    ready.send_replace(true);
+    health_reporter.set_service_status("", ServingStatus::Serving).await;
+    tracing::info!(grpc = %listens, http = %http_listens, head = log.head(), "serving");
+
+    let outcome = tokio::select! {
+        () = signals.any() => Ok(()),
+        _ = writer_alive.wait_for(|alive| !alive) => Err(ServeError::WriterFailed),
+        ended = &mut grpc => match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(system("gRPC stopped")(std::io::Error::other(error))),
+        },
+    };
+    tracing::info!("stopping");
+    ready.send_replace(false);
+    health_reporter.set_service_status("", ServingStatus::NotServing).await;
+    stop.send_replace(true);
+    // New requests are turned away; those under way may end. Everything that holds the writer is then gone.
+    for mut task in [flattened(background), flattened(http), flattened(grpc)] {
+        if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+            tracing::warn!("something was still under way after {GRACE:?} and was cut off");
+            task.abort();
+            task.await.ok();
+        }
+    }
+    outcome?;
+    tokio::task::spawn_blocking(move || close(writer_thread, &view, log))
+        .await
+        .map_err(|error| system("cannot close the log")(std::io::Error::other(error)))?
+}
+
+/// Waits for the last write, and writes out what sled has in memory. Nothing would be lost without it; the next start
+/// would take longer.
+fn close(writer: std::thread::JoinHandle<()>, view: &View, log: Arc<SledLog>) -> Result<(), ServeError> {
+    writer.join().map_err(|_| ServeError::WriterFailed)?;
+    view.flush()?;
+    if let Ok(log) = Arc::try_unwrap(log) {
+        log.close().map_err(system("cannot close the log"))?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn importer(config: &Config) -> Result<Importer, ServeError> {
+    Ok(Importer::new(tagtrail_importer::Config {
+        registries: config.registries.clone(),
+        allow_private_networks: config.import.allow_private_networks,
+        docker_config_dir: config.docker_config_dir.clone(),
+        ..tagtrail_importer::Config::default()
+    })?)
+}
+
+/// Opens the log, mends what can be mended, and says what it found.
+async fn open_log(config: &Config, outside: &Outside) -> Result<(Arc<SledLog>, Vec<String>), ServeError> {
+    let mut options = Options::new(LogId::from_bytes(outside.fresh_bits()));
+    options.progress = Some(Box::new(|done, all| {
+        if done.is_multiple_of(100_000) {
+            tracing::info!(done, all, "filling sled from the journal");
+        }
+    }));
+    let directory = config.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || SledLog::open(&directory, options)).await;
+    let (log, report) =
+        opened.map_err(|error| system("cannot open the log")(std::io::Error::other(error)))??;
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    for finding in &findings {
+        tracing::warn!("{finding}");
+    }
+    tracing::info!(id = %report.id, head = report.head, created = report.created, "log open");
+    Ok((Arc::new(log), findings))
+}
+
+fn tell_opened(opened: &Opened, head: u64) {
+    match opened {
+        Opened::Kept(position) if *position == head => {}
+        Opened::Kept(position) => tracing::info!(position, head, "the read model is behind; catching up"),
+        Opened::New if head == 0 => {}
+        Opened::New => tracing::info!(head, "there is no read model; building it from the log"),
+        Opened::Discarded(why) => tracing::warn!(why, head, "the read model does not fit; rebuilding it"),
+    }
+}
+
+async fn catch_up(view: Arc<View>, log: Arc<SledLog>) -> Result<(), ServeError> {
+    let caught_up = tokio::task::spawn_blocking(move || {
+        let head = log.head();
+        view.catch_up(&*log, head, &mut |at| tracing::debug!(at, head, "building the read model"))
+    });
+    Ok(caught_up
+        .await
+        .map_err(|error| system("cannot build the read model")(std::io::Error::other(error)))??)
+}
+
+/// Turns requests away until the read model is complete: an answer from half of it would be wrong.
+#[derive(Clone)]
+struct Gate(watch::Receiver<bool>);
+
+impl Interceptor for Gate {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        if *self.0.borrow() {
+            Ok(request)
+        } else {
+            Err(Status::unavailable(
+                "the server is starting or stopping, and its read model is not complete; try again in a moment",
+            ))
+        }
+    }
+}
+
+fn routes(services: Services, gate: Gate) -> Routes {
+    use v1::admin_service_server::AdminServiceServer;
+    use v1::event_service_server::EventServiceServer;
+    use v1::image_service_server::ImageServiceServer;
+    use v1::image_stream_service_server::ImageStreamServiceServer;
+    use v1::import_service_server::ImportServiceServer;
+    use v1::tag_service_server::TagServiceServer;
+
+    macro_rules! gated {
+        ($server:ident) => {
+            InterceptedService::new(
+                $server::new(services.clone()).max_decoding_message_size(REQUEST_BYTES),
+                gate.clone(),
+            )
+        };
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors are those this program was built with");
+    Routes::new(reflection)
+        .add_service(gated!(ImageStreamServiceServer))
+        .add_service(gated!(TagServiceServer))
+        .add_service(gated!(ImportServiceServer))
+        .add_service(gated!(ImageServiceServer))
+        .add_service(gated!(EventServiceServer))
+        .add_service(gated!(AdminServiceServer))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, ServeError> {
+        let on = |kind| signal(kind).map_err(system("cannot listen for signals"));
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn turned_true(mut told: watch::Receiver<bool>) {
+    // An error means that nobody can tell any more, which is as good as being told.
+    told.wait_for(|told| *told).await.ok();
+}
+
+/// A task of which only the end matters.
+fn flattened<T: Send + 'static>(task: tokio::task::JoinHandle<T>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let abort = AbortOnDrop(task.abort_handle());
+        task.await.ok();
+        drop(abort);
+    })
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn system(doing: &'static str) -> impl Fn(std::io::Error) -> ServeError {
+    move |source| ServeError::System { doing, source }
+}

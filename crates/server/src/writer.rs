@@ -1,0 +1,357 @@
+//! The one writer. A single thread owns deciding and appending, so there are no locks in the domain, writes are
+//! linearizable, and everybody who waits shares one sync (group commit).
+//!
+//! Each round: take what has queued up, decide each command on a state that includes what the round has already
+//! decided, append all of it as one batch, make it visible, answer everybody. While one round syncs, the next
+//! collects itself; there is no timer.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tagtrail_domain::event::{Actor, Event, Recorded, Run};
+use tagtrail_domain::{Command, Context, Refusal, StreamKey, StreamState, Timestamp, World, decide};
+use tagtrail_event_log::{Log, MAX_PAYLOAD_BYTES, codec};
+use tagtrail_projection::{Stage, View};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::outside::Outside;
+use crate::work::Work;
+
+/// How many writes may wait. More are turned away with a word, instead of waiting without end.
+const QUEUE: usize = 4_096;
+/// How many commands and about how many bytes share one sync.
+const BATCH_COMMANDS: usize = 512;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A write: what is wished, and who wishes it.
+pub(crate) struct Write {
+    /// The stream it is about.
+    pub key: StreamKey,
+    /// The wish.
+    pub command: Command,
+    /// Who, why, and on what condition.
+    pub origin: Origin,
+}
+
+/// Where a write comes from.
+#[derive(Clone, Default)]
+pub(crate) struct Origin {
+    /// The command's name in the log, such as `tag`.
+    pub name: &'static str,
+    /// Who.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// The caller's id of the request. Empty: none.
+    pub request_id: String,
+    /// SHA-256 of the request. Empty without an id.
+    pub request_digest: Vec<u8>,
+    /// The revision the stream must have.
+    pub expected_revision: Option<u64>,
+    /// Sequence of the event that asked for this. 0: none.
+    pub caused_by: u64,
+}
+
+/// What a write came to. Durable, and visible to every later read.
+#[derive(Clone)]
+pub(crate) struct Written {
+    /// The run of events it made. Length 0: nothing had to change.
+    pub run: Run,
+    /// The events. Empty where the request was a repeat: they are in the log.
+    pub events: Vec<Recorded>,
+    /// Whether the request id was seen before, with the same request.
+    pub repeated: bool,
+    /// The stream afterwards. For a repeat: now.
+    pub after: Arc<StreamState>,
+}
+
+/// Why a write came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The domain says no. Nothing was written.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too many writes are waiting. Nothing was written: try again in a moment.
+    #[error("too many writes are waiting; try again in a moment")]
+    Busy,
+    /// The writer has stopped, or stopped before it could answer. Whether the write happened, the log tells after
+    /// the next start.
+    #[error("the server is stopping; whether this write happened is certain only after it is back")]
+    Stopped,
+}
+
+enum Job {
+    Write(Box<Write>, oneshot::Sender<Result<Written, WriteError>>),
+    /// Hold still until the receiver's other end is dropped.
+    Pause(oneshot::Sender<()>, oneshot::Receiver<()>),
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// While it lives, the writer holds still.
+pub(crate) struct Pause {
+    _until: oneshot::Sender<()>,
+}
+
+/// Where the writes wait until the writer takes them.
+pub(crate) struct Queue(mpsc::Receiver<Job>);
+
+impl Writer {
+    /// The way to a writer that is yet to be started. Writes wait until it is.
+    #[must_use]
+    pub(crate) fn new() -> (Self, Queue) {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        (Self { jobs }, Queue(queue))
+    }
+
+    /// Carries out a write. When it answers, the write is durable and every later read sees it.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub(crate) async fn write(&self, write: Write) -> Result<Written, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job::Write(Box::new(write), reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Stopped,
+        })?;
+        answer.await.unwrap_or(Err(WriteError::Stopped))
+    }
+
+    /// Makes the writer hold still as soon as it has answered what it is at.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`].
+    pub(crate) async fn pause(&self) -> Result<Pause, WriteError> {
+        let (started, starting) = oneshot::channel();
+        let (until, end) = oneshot::channel();
+        self.jobs.send(Job::Pause(started, end)).await.map_err(|_| WriteError::Stopped)?;
+        starting.await.map_err(|_| WriteError::Stopped)?;
+        Ok(Pause { _until: until })
+    }
+}
+
+impl Queue {
+    /// Starts the writer on a read model that has caught up with the log. It ends when every [`Writer`] is gone. If it
+    /// ends otherwise, by a failing disk or a panic, `alive` turns false.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub(crate) fn start(
+        self,
+        log: Arc<dyn Log>,
+        view: Arc<View>,
+        work: Arc<Work>,
+        outside: Outside,
+        internal_registry: Option<String>,
+        alive: watch::Sender<bool>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let last_time = view.recorded_at();
+        let thread = Thread { log, view, work, outside, internal_registry, last_time };
+        std::thread::Builder::new().name("writer".into()).spawn(move || {
+            let failing = Failing(alive);
+            thread.run(self.0);
+            failing.ended_well();
+        })
+    }
+}
+
+/// Says that the writer has failed, unless it is told otherwise: a panic passes through here too.
+struct Failing(watch::Sender<bool>);
+
+impl Failing {
+    fn ended_well(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+struct Thread {
+    log: Arc<dyn Log>,
+    view: Arc<View>,
+    work: Arc<Work>,
+    outside: Outside,
+    internal_registry: Option<String>,
+    /// When the newest event was recorded. Time never goes back in the log, whatever the clock does.
+    last_time: Timestamp,
+}
+
+type Reply = oneshot::Sender<Result<Written, WriteError>>;
+
+impl Thread {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(job) = queue.blocking_recv() {
+            match job {
+                Job::Pause(started, end) => {
+                    if started.send(()).is_ok() {
+                        // An error is the signal: the other end is gone.
+                        end.blocking_recv().ok();
+                    }
+                }
+                Job::Write(first, reply) => {
+                    if let Err(reason) = self.round(*first, reply, &mut queue) {
+                        tracing::error!(reason, "the log takes no more writes; the server stops");
+                        panic!("the log could not be written: {reason}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// One group commit. The error is fatal: what is on the disk is known only after opening it again.
+    fn round(&mut self, first: Write, reply: Reply, queue: &mut mpsc::Receiver<Job>) -> Result<(), String> {
+        let view = self.view.clone();
+        let log = self.log.clone();
+        let head = log.head();
+        let mut round =
+            Round { stage: view.stage(), runs: Vec::new(), next: head + 1, bytes: 0, answers: Vec::new() };
+        let mut pause = None;
+        self.decide(&mut round, first, reply);
+        for _ in 1..BATCH_COMMANDS {
+            if round.bytes >= BATCH_BYTES {
+                break;
+            }
+            match queue.try_recv() {
+                Ok(Job::Write(write, reply)) => self.decide(&mut round, *write, reply),
+                Ok(Job::Pause(started, end)) => {
+                    pause = Some((started, end));
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let Round { stage, runs, answers, .. } = round;
+        if !runs.is_empty() {
+            let began = std::time::Instant::now();
+            let events: usize = runs.iter().map(Vec::len).sum();
+            // The commit point is in here. Before it nothing happened; after it, it happened for ever.
+            if let Err(error) = log.append(head, &runs) {
+                return Err(error.to_string());
+            }
+            // Only now may anybody see it; and everybody does, before the first caller hears that it is done.
+            view.commit(stage, &*log).map_err(|error| error.to_string())?;
+            crate::metrics::committed(runs.len(), events, log.head(), began.elapsed());
+        }
+        for (reply, answer) in answers {
+            if let Ok(written) = &answer
+                && let Some(event) = written.events.last()
+            {
+                self.work.changed(&event.stream, &view.stream(&event.stream));
+            }
+            // A caller that has gone away does not need its answer.
+            reply.send(answer).ok();
+        }
+        if let Some((started, end)) = pause
+            && started.send(()).is_ok()
+        {
+            end.blocking_recv().ok();
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, round: &mut Round<'_>, write: Write, reply: Reply) {
+        let name = write.origin.name;
+        let answer = self.decide_one(round, write);
+        crate::metrics::decided(name, answer.as_ref().map(|written| written.run.length).map_err(drop));
+        round.answers.push((reply, answer));
+    }
+
+    fn decide_one(&mut self, round: &mut Round<'_>, write: Write) -> Result<Written, WriteError> {
+        let Write { key, command, origin } = write;
+        if !origin.request_id.is_empty()
+            && let Some(past) = round.stage.request(&origin.request_id)
+        {
+            if past.digest != origin.request_digest {
+                return Err(Refusal::RequestIdReused(origin.request_id).into());
+            }
+            let run = Run { first_sequence: past.first_sequence, length: past.length };
+            return Ok(Written { run, events: Vec::new(), repeated: true, after: round.stage.stream(&key) });
+        }
+        let now = self.outside.now().max(self.last_time);
+        let context = Context {
+            now,
+            next_sequence: round.next,
+            fresh_uid: self.outside.fresh_uid(),
+            expected_revision: origin.expected_revision,
+            internal_registry: self.internal_registry.clone(),
+        };
+        let events = decide(&round.stage, &key, &context, &command)?;
+        let revision = round.stage.stream(&key).revision;
+        let recorded = envelopes(&key, &origin, now, round.next, revision, events);
+        let stored: Vec<_> = recorded.iter().map(codec::encode).collect();
+        // Checked before anything is staged: a round is not to fail for one command that is too large.
+        if let Some(bytes) = stored.iter().map(bytes::Bytes::len).find(|bytes| *bytes > MAX_PAYLOAD_BYTES) {
+            return Err(Refusal::Usage(format!(
+                "this would make an event of {bytes} bytes; at most {MAX_PAYLOAD_BYTES} can be kept"
+            ))
+            .into());
+        }
+        for (event, bytes) in recorded.iter().zip(&stored) {
+            round.stage.apply(event, bytes);
+            round.bytes += bytes.len();
+        }
+        let length = u32::try_from(stored.len()).expect("a command makes few events");
+        let run = Run { first_sequence: round.next, length };
+        if !stored.is_empty() {
+            self.last_time = now;
+            round.next += u64::from(length);
+            round.runs.push(stored);
+        }
+        Ok(Written { run, events: recorded, repeated: false, after: round.stage.stream(&key) })
+    }
+}
+
+struct Round<'v> {
+    stage: Stage<'v>,
+    runs: Vec<tagtrail_event_log::Run>,
+    next: u64,
+    bytes: usize,
+    answers: Vec<(Reply, Result<Written, WriteError>)>,
+}
+
+/// Puts the facts of one command into their envelopes.
+fn envelopes(
+    key: &StreamKey,
+    origin: &Origin,
+    now: Timestamp,
+    first_sequence: u64,
+    revision: u64,
+    events: Vec<Event>,
+) -> Vec<Recorded> {
+    let run =
+        Run { first_sequence, length: u32::try_from(events.len()).expect("a command makes few events") };
+    let envelope = |(i, event): (u64, Event)| Recorded {
+        sequence: first_sequence + i,
+        revision: revision + 1 + i,
+        recorded_at: now,
+        run,
+        stream: key.clone(),
+        actor: origin.actor.clone(),
+        reason: origin.reason.clone(),
+        command: origin.name.to_owned(),
+        request_id: origin.request_id.clone(),
+        request_digest: origin.request_digest.clone(),
+        caused_by: origin.caused_by,
+        event,
+    };
+    (0..).zip(events).map(envelope).collect()
+}
+
+impl Written {
+    /// Sequence of the last event, 0 if there was none.
+    #[must_use]
+    pub(crate) fn sequence(&self) -> u64 {
+        match self.run.length {
+            0 => 0,
+            length => self.run.first_sequence + u64::from(length) - 1,
+        }
+    }
+}

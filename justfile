@@ -1,0 +1,33 @@
+# Shortcuts for people. Nothing else needs `just`: README's commands and .ci/run are plain scripts.
+
+# Lists what there is.
+default:
+    @just --list
+
+# Builds and serves on ./tagtrail-data.
+serve *arguments:
+    cargo run -- serve {{ arguments }}
+
+# Everything CI checks.
+check:
+    .ci/run
+
+# All tests; installs what they need.
+test *arguments:
+    scripts/test {{ arguments }}
+
+# Replays recorded cases and prints a table: `just conformance all`, `just conformance 000 062`.
+conformance *cases="all":
+    cargo run --quiet -p tagtrail-tests --bin conformance -- {{ cases }}
+
+# Formats everything.
+format:
+    cargo fmt --all
+
+# Licences, sources and bans of the dependencies.
+dependencies:
+    scripts/check-dependencies
+
+# All benches; benches/README.md says what they answer.
+bench *arguments:
+    cargo bench -p tagtrail-benches {{ arguments }}

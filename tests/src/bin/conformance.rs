@@ -1,0 +1,143 @@
+//! Replays recorded cases and prints how they went:
+//!
+//! ```text
+//! conformance [--every] all | PREFIX...
+//! ```
+//!
+//! `--every` shows every difference of a case; without it, the first one. Exit code 0: all cases agree.
+
+#![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
+
+use std::collections::VecDeque;
+use std::env;
+use std::fs::File;
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tagtrail_tests::{binary, case, namespace, replay};
+
+/// Cases at a time. They wait more than they work: for the next second, for an import.
+const AT_A_TIME: usize = 6;
+
+/// Says that this process was started to play one case, and that its network is its own.
+const INSIDE: &str = "--inside";
+/// The same, on the machine's own network.
+const IN_TURN: &str = "--in-turn";
+
+fn main() -> Result<ExitCode> {
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
+    let every = arguments.iter().any(|argument| argument == "--every");
+    arguments.retain(|argument| argument != "--every");
+    match arguments.first().map(String::as_str) {
+        Some(INSIDE) => {
+            namespace::enter()?;
+            play(&arguments[1], every)
+        }
+        Some(IN_TURN) => play(&arguments[1], every),
+        Some(_) => play_all(&arguments, every),
+        None => {
+            println!("usage: conformance [--every] all | PREFIX...");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Plays one case in this process and prints what differs.
+fn play(name: &str, every: bool) -> Result<ExitCode> {
+    let case = case::load(&[name])?.pop().with_context(|| format!("no case {name}"))?;
+    let report = replay::play(&case)?;
+    for reason in &report.set_aside {
+        println!("set aside: {reason}");
+    }
+    let shown = if every { report.differences.len() } else { 1 };
+    for difference in report.differences.iter().take(shown) {
+        println!("{}", difference.describe());
+    }
+    let mut steps: Vec<usize> = report.differences.iter().map(|difference| difference.step).collect();
+    steps.dedup();
+    if steps.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} of {} steps differ: {steps:?}", steps.len(), report.steps);
+    Ok(ExitCode::FAILURE)
+}
+
+/// Plays cases side by side, each in a process of its own, and prints a table.
+fn play_all(prefixes: &[String], every: bool) -> Result<ExitCode> {
+    let names: Vec<String> = case::load(prefixes)?.into_iter().map(|case| case.name).collect();
+    ensure!(!names.is_empty(), "no case starts with {}", prefixes.join(" or "));
+    let queue = Mutex::new(names.iter().cloned().collect::<VecDeque<String>>());
+    let played = Mutex::new(Vec::new());
+    let workers = names.len().min(AT_A_TIME);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let next = || queue.lock().expect("no worker panics with the queue").pop_front();
+                while let Some(name) = next() {
+                    let start = Instant::now();
+                    let outcome = apart(&name, every);
+                    played.lock().expect("no worker panics here").push((name, outcome, start.elapsed()));
+                }
+            });
+        }
+    });
+    let mut played = played.into_inner().expect("no worker panicked");
+    played.sort_by(|a, b| a.0.cmp(&b.0));
+    print_table(&played)
+}
+
+type Played = (String, Result<Output>, Duration);
+
+fn print_table(played: &[Played]) -> Result<ExitCode> {
+    let mut failed = 0;
+    for (name, outcome, _) in played {
+        let output = outcome.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
+        if !output.status.success() {
+            failed += 1;
+            println!("==== {name}");
+            println!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+    for (name, outcome, took) in played {
+        let output = outcome.as_ref().expect("failures to start were returned above");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let last = stdout.lines().last().unwrap_or("did not finish");
+        let result = if output.status.success() { "pass" } else { "FAIL" };
+        let remark = if output.status.success() { "" } else { last };
+        println!("{result}  {name:28} {:5.1} s  {remark}", took.as_secs_f64());
+    }
+    println!("{} of {} cases pass", played.len() - failed, played.len());
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Plays one case in a process of its own: in a network namespace, or else when its turn has come.
+fn apart(name: &str, every: bool) -> Result<Output> {
+    let me = env::current_exe()?;
+    let (mut command, _turn): (Command, Option<File>) = match namespace::command(&me) {
+        Some(mut command) => {
+            command.arg(INSIDE);
+            (command, None)
+        }
+        None => {
+            let mut command = Command::new(&me);
+            command.arg(IN_TURN);
+            (command, Some(namespace::take_turn()?))
+        }
+    };
+    command.arg(name);
+    if every {
+        command.arg("--every");
+    }
+    // The binary is found, and built, out here: cargo may need the network and its own user.
+    command.env("TAGTRAIL_BIN", binary::tagtrail());
+    // What could not be done is told in sentences; where in this program it was noticed does not help.
+    command.env("RUST_LIB_BACKTRACE", "0");
+    Ok(command.stdin(Stdio::null()).output()?)
+}

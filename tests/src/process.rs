@@ -1,0 +1,80 @@
+//! A child process that never outlives its owner.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait;
+
+/// A running child. Dropping it kills it (SIGKILL, by its own pid) and reaps it.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with no stdin and with both outputs appended to the file `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Process> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let file = File::options().create(true).append(true).open(log)?;
+        let child =
+            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn().with_context(
+                || format!("could not start {program}; scripts/test installs what tests need"),
+            )?;
+        Ok(Process { child, log: log.to_owned() })
+    }
+
+    /// Kills with SIGKILL, as a crash would, and waits until the process is gone.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.child.kill()?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Asks with SIGTERM and waits for the end, at most `deadline`.
+    pub fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        let pid = Pid::from_child(&self.child);
+        // A child that has ended on its own cannot be signalled, and its status tells why.
+        if self.child.try_wait()?.is_none() {
+            kill_process(pid, Signal::TERM)?;
+        }
+        wait::until(deadline, || self.child.try_wait().transpose())
+            .ok_or_else(|| anyhow!("pid {} still runs {deadline:?} after SIGTERM", self.child.id()))?
+            .context("waiting for the process to end")
+    }
+
+    /// How the process ended, or `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Everything the process has printed, of all starts that shared this log.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The last lines of the log, for a failure message.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when the child is already gone, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A TCP port on 127.0.0.1 that nothing listens on at this moment.
+///
+/// Another process may take it before its user does; whoever starts something on it tries again with another.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

@@ -1,0 +1,173 @@
+//! A real `tagtrail serve`, which may be killed, ended and started again on the same data.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::binary;
+use crate::client::Client;
+use crate::process::{Process, free_port};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const STOPPED_WITHIN: Duration = Duration::from_secs(20);
+/// Between two looks at a server that is starting: a restart is often the thing being repeated.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How a server is started. `default()` is what `tagtrail serve` does by itself, on free ports.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// The configuration file's text; no file where empty.
+    pub config: String,
+    /// Further environment variables.
+    pub env: Vec<(String, String)>,
+    /// gRPC and HTTP port; free ones where `None`.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// A server and its data, which are gone when this is dropped.
+pub struct Server {
+    options: Options,
+    ports: (u16, u16),
+    process: Option<Process>,
+    files: TempDir,
+}
+
+impl Server {
+    /// Starts a server on an empty data directory and returns when its health check says SERVING.
+    pub fn start(options: Options) -> Result<Server> {
+        let files = tempfile::tempdir()?;
+        fs::create_dir(files.path().join("home"))?;
+        if !options.config.is_empty() {
+            fs::write(files.path().join("tagtrail.toml"), &options.config)?;
+        }
+        let mut server = Server { ports: (0, 0), options, process: None, files };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Starts the server again on the same data; on other ports where none were asked for.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut failure = None;
+        // A free port can be taken by someone else between its choice and its use.
+        for _ in 0..3 {
+            self.ports = match self.options.ports {
+                Some(ports) => ports,
+                None => (free_port()?, free_port()?),
+            };
+            match self.launch() {
+                Ok(process) => {
+                    self.process = Some(process);
+                    return Ok(());
+                }
+                Err(error) if self.log().contains("in use") => failure = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.context("three attempts were made")?)
+    }
+
+    /// Kills the server with SIGKILL, as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the server with SIGTERM and says how it ended.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("the server does not run")?;
+        process.terminate(STOPPED_WITHIN)
+    }
+
+    /// The gRPC address, as `TAGTRAIL_SERVER` takes it.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.0)
+    }
+
+    /// The plain HTTP address: `/metrics`, `/healthz`, `/readyz`.
+    pub fn http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.1)
+    }
+
+    /// Where the server keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.files.path().join("data")
+    }
+
+    /// Where the server looks for registry credentials (`DOCKER_CONFIG`); empty at first.
+    pub fn docker_config(&self) -> PathBuf {
+        self.files.path().join("home")
+    }
+
+    /// A client of this server, in namespace `test`.
+    pub fn client(&self) -> Client {
+        Client { server: self.url(), namespace: "test".into(), home: self.files.path().join("home") }
+    }
+
+    /// Everything the server has printed, over all its starts.
+    pub fn log(&self) -> String {
+        fs::read(self.log_file())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.files.path().join("server.log")
+    }
+
+    fn launch(&self) -> Result<Process> {
+        let mut process = Process::start(&mut self.command(), &self.log_file())?;
+        let start = Instant::now();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        while !runtime.block_on(serving(&self.url())) {
+            if let Some(status) = process.ended() {
+                bail!("tagtrail serve ended with {status}:\n{}", process.last_words());
+            }
+            if start.elapsed() > READY_WITHIN {
+                bail!("tagtrail serve is not SERVING after {READY_WITHIN:?}:\n{}", process.last_words());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(process)
+    }
+
+    fn command(&self) -> Command {
+        let home: &Path = &self.docker_config();
+        let mut command = Command::new(binary::tagtrail());
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(self.data())
+            .args(["--listen", &format!("127.0.0.1:{}", self.ports.0)])
+            .args(["--http-listen", &format!("127.0.0.1:{}", self.ports.1)])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home)
+            .env("DOCKER_CONFIG", home)
+            .envs(self.options.env.iter().map(|(name, value)| (name, value)));
+        if !self.options.config.is_empty() {
+            command.arg("--config").arg(self.files.path().join("tagtrail.toml"));
+        }
+        command
+    }
+}
+
+/// Whether the server at `url` says SERVING. Anything else, and nothing at all, is a no.
+async fn serving(url: &str) -> bool {
+    let ask = async {
+        let channel = Endpoint::from_shared(url.to_owned()).ok()?.connect().await.ok()?;
+        let request = HealthCheckRequest { service: String::new() };
+        let answer = HealthClient::new(channel).check(request).await.ok()?;
+        Some(answer.into_inner().status() == ServingStatus::Serving)
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Some(true)))
+}

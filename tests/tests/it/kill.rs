@@ -1,0 +1,330 @@
+//! Nothing that was acknowledged is lost, and nothing is half done, however often the server is killed.
+//!
+//! Sixteen writers send commands of every kind, each with a request id of its own. In the middle of it the server gets
+//! SIGKILL. It is started again on the same data, and the log has to account for every command:
+//!
+//! | what the writer heard    | what the log holds                                        |
+//! |--------------------------|-----------------------------------------------------------|
+//! | an acknowledgement       | the command's events, ending at the acknowledged sequence |
+//! | a refusal                | nothing                                                   |
+//! | nothing                  | all of the command's events or none of them               |
+//!
+//! A command of which nothing was heard is sent again, and then happens once: by its request id.
+
+use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use tagtrail_api::v1::admin_service_client::AdminServiceClient;
+use tagtrail_api::v1::event_service_client::EventServiceClient;
+use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
+use tagtrail_api::v1::tag_service_client::TagServiceClient;
+use tagtrail_api::v1::{
+    CreateImageStreamRequest, DeleteImageStreamRequest, DeleteTagRequest, Event, ReadEventsRequest,
+    RebuildViewRequest, SetLookupPolicyRequest, SetTagRequest, SourceKind, TagSource, UpdateMetadataRequest,
+    WriteOptions, WriteResult,
+};
+use tagtrail_tests::server::{Options, Server};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+/// How often the server is killed, unless `TAGTRAIL_KILLS` says otherwise.
+const KILLS: u32 = 200;
+const WRITERS: u64 = 16;
+/// The longest time between the first write of a storm and its end. Most are shorter.
+const STORM_MS: u64 = 80;
+
+#[test]
+fn a_killed_server_keeps_its_word() {
+    let kills =
+        env::var("TAGTRAIL_KILLS").map_or(KILLS, |kills| kills.parse().expect("TAGTRAIL_KILLS is a number"));
+    let runtime = Runtime::new().expect("a runtime");
+    let mut server = Server::start(Options::default()).expect("the server starts");
+    let mut books = Books::default();
+    for round in 0..kills {
+        let mut chance = Chance(u64::from(round) + 1);
+        let heard = runtime.block_on(storm(&mut server, &mut chance, round));
+        server.restart().unwrap_or_else(|error| panic!("after kill {round}: {error:#}"));
+        runtime.block_on(books.check(&server, heard, round));
+        // Comparing costs as much as the log is long, so not every time.
+        if round % 20 == 0 || round + 1 == kills {
+            let differences = runtime.block_on(compare_with_a_rebuild(&server));
+            assert_eq!(differences, Vec::<String>::new(), "after kill {round}");
+        }
+    }
+    // Otherwise this has shown nothing.
+    assert!(books.acknowledged > u64::from(kills), "only {} writes were acknowledged", books.acknowledged);
+    assert!(books.unanswered > u64::from(kills) / 2, "only {} writes were cut off", books.unanswered);
+
+    let before = view(&server);
+    server.terminate().expect("the server ends when asked to");
+    fs::remove_dir_all(server.data().join("view")).expect("the view is a directory of its own");
+    server.restart().expect("a server without a view starts");
+    assert_eq!(view(&server), before, "a view from nothing is the view there was");
+}
+
+/// One command, with everything that makes a repeat of it the same request.
+#[derive(Clone)]
+struct Write {
+    id: String,
+    what: What,
+    stream: String,
+    tag: String,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Create,
+    Delete,
+    SetTag(u64),
+    DeleteTag,
+    SetLookupPolicy,
+    Annotate(u64),
+}
+
+/// What a writer heard.
+enum Heard {
+    /// It is done; the last event has this sequence, or nothing had to change (0).
+    Done(u64),
+    /// It will never be done.
+    Refused,
+    /// The connection broke.
+    Nothing,
+}
+
+/// Sends writes from all sides, kills the server in their midst, and gives what was heard of each.
+async fn storm(server: &mut Server, chance: &mut Chance, round: u32) -> Vec<(Write, Heard)> {
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let channel = connect(server).await;
+        let mut chance = Chance(chance.next());
+        writers.spawn(async move {
+            let mut heard = Vec::new();
+            for number in 0.. {
+                let write = Write::any(&mut chance, format!("{round}-{writer}-{number}"));
+                let answer = write.send(channel.clone()).await;
+                let over = matches!(answer, Heard::Nothing);
+                heard.push((write, answer));
+                if over {
+                    break;
+                }
+            }
+            heard
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(chance.below(STORM_MS))).await;
+    server.kill().expect("the server can be killed");
+    writers.join_all().await.into_iter().flatten().collect()
+}
+
+impl Write {
+    fn any(chance: &mut Chance, id: String) -> Write {
+        let what = match chance.below(20) {
+            0 => What::Delete,
+            1..=2 => What::Create,
+            3..=5 => What::DeleteTag,
+            6..=7 => What::SetLookupPolicy,
+            8..=10 => What::Annotate(chance.below(1_000)),
+            // Creates the stream where there is none: several events in one command.
+            _ => What::SetTag(chance.below(1_000)),
+        };
+        Write { id, what, stream: format!("s{}", chance.below(8)), tag: format!("t{}", chance.below(6)) }
+    }
+
+    async fn send(&self, channel: Channel) -> Heard {
+        match self.call(channel).await {
+            Ok(result) => Heard::Done(result.expect("every write answers with its result").sequence),
+            Err(status) => match status.code() {
+                Code::NotFound
+                | Code::AlreadyExists
+                | Code::FailedPrecondition
+                | Code::InvalidArgument
+                | Code::Aborted => Heard::Refused,
+                _ => Heard::Nothing,
+            },
+        }
+    }
+
+    async fn call(&self, channel: Channel) -> Result<Option<WriteResult>, Status> {
+        let (namespace, name) = ("storm".to_owned(), self.stream.clone());
+        let tag = self.tag.clone();
+        let write =
+            Some(WriteOptions { request_id: self.id.clone(), reason: "storm".into(), ..Default::default() });
+        let mut streams = ImageStreamServiceClient::new(channel.clone());
+        let mut tags = TagServiceClient::new(channel);
+        Ok(match self.what {
+            What::Create => {
+                let request = CreateImageStreamRequest { namespace, name, write, ..Default::default() };
+                streams.create_image_stream(request).await?.into_inner().result
+            }
+            What::Delete => {
+                let request = DeleteImageStreamRequest { namespace, name, write };
+                streams.delete_image_stream(request).await?.into_inner().result
+            }
+            What::SetTag(image) => {
+                let source = TagSource {
+                    kind: SourceKind::DockerImage.into(),
+                    namespace: String::new(),
+                    name: format!("registry.example/team/app:{image}"),
+                };
+                // A reference is never imported: this is about the log alone.
+                let source = Some(source);
+                let request = SetTagRequest {
+                    namespace,
+                    name,
+                    tag,
+                    source,
+                    reference: true,
+                    write,
+                    ..Default::default()
+                };
+                tags.set_tag(request).await?.into_inner().result
+            }
+            What::DeleteTag => {
+                let request = DeleteTagRequest { namespace, name, tag, write };
+                tags.delete_tag(request).await?.into_inner().result
+            }
+            What::SetLookupPolicy => {
+                let local = self.id.len().is_multiple_of(2);
+                let request = SetLookupPolicyRequest { namespace, name, local, dry_run: false, write };
+                streams.set_lookup_policy(request).await?.into_inner().result
+            }
+            What::Annotate(value) => {
+                let set_annotations = BTreeMap::from([("storm".to_owned(), value.to_string())]);
+                let request = UpdateMetadataRequest {
+                    namespace,
+                    name,
+                    set_annotations,
+                    overwrite: true,
+                    write,
+                    ..Default::default()
+                };
+                streams.update_metadata(request).await?.into_inner().result
+            }
+        })
+    }
+}
+
+/// Everything the log has held so far, as far as it is needed to check what comes.
+#[derive(Default)]
+struct Books {
+    /// The newest sequence that was read.
+    head: u64,
+    acknowledged: u64,
+    unanswered: u64,
+}
+
+impl Books {
+    /// Reads what is new in the log and accounts for everything that was heard.
+    async fn check(&mut self, server: &Server, heard: Vec<(Write, Heard)>, round: u32) {
+        let mut runs = self.read_runs(server, round).await;
+        for (write, heard) in heard {
+            let id = &write.id;
+            match heard {
+                Heard::Done(0) => assert!(!runs.contains_key(id), "kill {round}: {id} changed nothing"),
+                Heard::Done(sequence) => {
+                    let last =
+                        runs.get(id).unwrap_or_else(|| panic!("kill {round}: {id}, acknowledged, is lost"));
+                    assert_eq!(*last, sequence, "kill {round}: {id} is not where it was acknowledged");
+                    self.acknowledged += 1;
+                }
+                Heard::Refused => assert!(!runs.contains_key(id), "kill {round}: {id} was refused, and done"),
+                Heard::Nothing => {
+                    self.unanswered += 1;
+                    let first = runs.get(id).copied();
+                    let repeat = write.send(connect(server).await).await;
+                    match (first, repeat) {
+                        (Some(last), Heard::Done(sequence)) => {
+                            assert_eq!(sequence, last, "kill {round}: {id} was done twice");
+                        }
+                        (None, Heard::Done(_) | Heard::Refused) => {}
+                        (Some(_), _) => panic!("kill {round}: {id} is done, and its repeat is refused"),
+                        (None, Heard::Nothing) => {
+                            panic!("kill {round}: no answer to {id} from a living server")
+                        }
+                    }
+                }
+            }
+        }
+        // The repeats have added to the log; no other request may be in it twice.
+        for (id, last) in self.read_runs(server, round).await {
+            assert!(runs.insert(id.clone(), last).is_none(), "kill {round}: {id} is in the log twice");
+        }
+    }
+
+    /// The new runs by request id, each with its last sequence; every one is whole, and there is no gap.
+    async fn read_runs(&mut self, server: &Server, round: u32) -> HashMap<String, u64> {
+        let mut client = EventServiceClient::new(connect(server).await);
+        let mut runs = HashMap::new();
+        let mut open: Option<(u64, u64, String)> = None;
+        loop {
+            let request = ReadEventsRequest { from_sequence: self.head + 1, ..Default::default() };
+            let page = client.read_events(request).await.expect("the log can be read").into_inner();
+            for event in &page.events {
+                assert_eq!(event.sequence, self.head + 1, "kill {round}: a gap");
+                self.head = event.sequence;
+                let (first, last) = run_of(event);
+                let run = (first, last, event.request_id.clone());
+                match open.take() {
+                    None => assert_eq!(first, event.sequence, "kill {round}: a run without its start"),
+                    Some(begun) => assert_eq!(begun, run, "kill {round}: a run is cut off at {first}"),
+                }
+                if event.sequence < last {
+                    open = Some(run);
+                } else {
+                    let twice = runs.insert(event.request_id.clone(), last);
+                    assert_eq!(twice, None, "kill {round}: {} is in the log twice", event.request_id);
+                }
+            }
+            if self.head >= page.head {
+                assert_eq!(self.head, page.head, "kill {round}: the head is not the last event");
+                assert_eq!(open, None, "kill {round}: the log ends in the middle of a run");
+                return runs;
+            }
+            assert!(!page.events.is_empty(), "kill {round}: the log ends before its head {}", page.head);
+        }
+    }
+}
+
+/// The first and the last sequence of the run to which an event belongs.
+fn run_of(event: &Event) -> (u64, u64) {
+    let run = event.run.as_ref().expect("every event names its run");
+    (run.first_sequence, run.first_sequence + u64::from(run.length) - 1)
+}
+
+async fn compare_with_a_rebuild(server: &Server) -> Vec<String> {
+    let mut client = AdminServiceClient::new(connect(server).await);
+    let request = RebuildViewRequest { verify: true };
+    client.rebuild_view(request).await.expect("the view is rebuilt").into_inner().differences
+}
+
+/// All streams, as a person sees them.
+fn view(server: &Server) -> Value {
+    server.client().json(&["get", "is", "-A", "-o", "json"]).expect("the streams are listed")
+}
+
+async fn connect(server: &Server) -> Channel {
+    let endpoint = Endpoint::from_shared(server.url()).expect("the server has a URL");
+    endpoint.connect().await.expect("the server takes connections")
+}
+
+/// Numbers that look random and are the same in every run (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        number ^ (number >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

@@ -1,0 +1,8 @@
+//! End to end: the real `tagtrail` binary against real registries and real kills.
+
+mod bad_input;
+mod conformance;
+mod kill;
+mod recorded;
+mod registry;
+mod serve;
