@@ -249,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn lookup_can_be_turned_off() {
+        let enabled = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::Client(ClientCommand::Set(set::Set::ImageLookup(args)))) => args.enabled,
+            _ => panic!("{line}"),
+        };
+        assert!(enabled("tagtrail set image-lookup app"));
+        assert!(enabled("tagtrail set image-lookup app --enabled"));
+        assert!(!enabled("tagtrail set image-lookup --enabled=false app"));
+    }
+
+    #[test]
     fn mistakes_are_told_as_oc_tells_them() {
         let check = |line: &str, message: &str, command: &str| {
             let want = format!("error: {message}\nSee '{command} --help' for usage.\n");

@@ -22,8 +22,14 @@ impl Finder<'_> {
     pub(crate) async fn named(&self, kind: Kind, name: &str) -> Result<Object, Failure> {
         let Self { client, namespace, whole } = self;
         match kind {
-            Kind::Stream if *whole => Ok(Object::Stream(client.whole_stream(namespace, name).await?)),
-            Kind::Stream => Ok(Object::Stream(client.stream(namespace, name, 1).await?)),
+            Kind::Stream => {
+                let mut stream = client.stream(namespace, name, u32::from(!whole)).await?;
+                if *whole {
+                    client.fill_history(&mut stream).await?;
+                }
+                client.name_repository(&mut stream);
+                Ok(Object::Stream(stream))
+            }
             Kind::StreamTag | Kind::ImageTag => {
                 let (stream, tag) = stream_and_tag(name).ok_or_else(|| bad_name(kind))?;
                 let mut found = client.tag(namespace, stream, tag, kind == Kind::ImageTag).await?;
@@ -60,7 +66,10 @@ impl Finder<'_> {
             }
         }
         Ok(match kind {
-            Kind::Stream => streams.into_iter().map(Object::Stream).collect(),
+            Kind::Stream => {
+                streams.iter_mut().for_each(|stream| self.client.name_repository(stream));
+                streams.into_iter().map(Object::Stream).collect()
+            }
             Kind::StreamTag => {
                 streams.iter().flat_map(|s| table::tags_of(s, true)).map(Object::StreamTag).collect()
             }

@@ -1,5 +1,6 @@
 //! `tagtrail set image-lookup` (spec §4.9).
 
+use clap::ArgAction;
 use tagtrail_api::v1::{ImageStream, SetLookupPolicyRequest};
 
 use crate::context::Context;
@@ -23,8 +24,8 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// On or off
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = on_off)]
-    enabled: bool,
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = on_off)]
+    pub(crate) enabled: bool,
     /// All image streams of the namespace
     #[arg(long)]
     all: bool,
