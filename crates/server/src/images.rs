@@ -41,13 +41,13 @@ impl Images {
         Ok(Some(image))
     }
 
-    /// An image that was just fetched, as it was recorded if it was.
+    /// An image that was just fetched: as it was recorded, or in a dry run as the registry gave it.
     #[must_use]
-    pub(crate) fn fetched(&self, fetched: &Fetched) -> v1::Image {
+    pub(crate) fn fetched(&self, fetched: &Fetched, dry_run: bool) -> v1::Image {
         let bytes = |digest: &Digest| fetched.blobs.iter().find(|(d, _)| d == digest).map(|(_, bytes)| bytes);
         let manifest = bytes(&fetched.image.digest).cloned().unwrap_or_default();
         let config = fetched.image.config.as_ref().and_then(bytes);
-        let known = self.view.image(&fetched.image.digest);
+        let known = if dry_run { None } else { self.view.image(&fetched.image.digest) };
         let mut shown = image(&facts(&fetched.image), &manifest, config);
         if let Some(KnownImage { image, recorded_at, sequence }) = known {
             shown.docker_image_reference = image.reference;

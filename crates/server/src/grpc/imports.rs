@@ -39,7 +39,7 @@ impl ImportService for Services {
         let planned = check(plan(&key, state.life.as_ref(), &wish))?;
         let answer = self.importing.ask(planned, state.life.as_ref()).await;
         if request.dry_run {
-            return Ok(Response::new(self.dry_answer(&answer)));
+            return Ok(Response::new(self.answer(&answer, request.dry_run)));
         }
         let import =
             self.importing.keep(&answer, ImportOrigin::Request).await.map_err(|e| errors::internal(&e))?;
@@ -47,7 +47,7 @@ impl ImportService for Services {
         if written.repeated {
             return Ok(Response::new(self.answer_again(&key, &written)?));
         }
-        let mut response = self.dry_answer(&answer);
+        let mut response = self.answer(&answer, request.dry_run);
         self.show_stream(&mut response, &key, &written.after);
         response.result = Some(result(&written));
         Ok(Response::new(response))
@@ -83,12 +83,12 @@ fn wish(request: &v1::ImportRequest) -> Result<ImportWish, Status> {
 }
 
 impl Services {
-    fn dry_answer(&self, answer: &Answer) -> v1::ImportResponse {
+    fn answer(&self, answer: &Answer, dry_run: bool) -> v1::ImportResponse {
         let image = |image: &AnsweredImage| v1::ImportResult {
             source_tag: image.source_tag(),
             tag: image.planned.tag.to_string(),
             from_repository: image.from_repository,
-            image: image.outcome.as_ref().ok().map(|fetched| self.images.fetched(fetched)),
+            image: image.outcome.as_ref().ok().map(|fetched| self.images.fetched(fetched, dry_run)),
             failure: image.outcome.as_ref().err().map(to_proto::failure),
         };
         v1::ImportResponse {
