@@ -55,6 +55,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             list
         }
     };
+    context.expect_writes(list.len())?;
     let mut failures = Vec::new();
     for (index, (kind, name)) in list.iter().enumerate() {
         match delete(&client, context, index, *kind, name).await {

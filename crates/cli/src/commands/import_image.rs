@@ -1,6 +1,6 @@
 //! `tagtrail import-image NAME[:TAG]` (spec §2.10, §4.8). The server decides what is to be imported from where.
 
-use tagtrail_api::v1::{Image, ImportRequest, ImportResponse, ImportResult};
+use tagtrail_api::v1::{ImportRequest, ImportResponse, ImportResult};
 use tagtrail_domain::ImageReference;
 
 use crate::commands::tag::{import_mode, reference_policy};
@@ -138,12 +138,9 @@ fn report(answer: &ImportResponse, name: &str, dry_run: bool, now: Now) -> Strin
     }
     for ImportResult { source_tag, image, .. } in &answer.results {
         let Some(image) = image else { continue };
-        // What was only looked at has not come to be here, even if it is known from before.
-        let created = image.created.filter(|_| !dry_run);
-        let image = Image { created, ..image.clone() };
         // The image goes by the tag it has at its source.
         let shown = Presentation { name: &format!("{name}:{source_tag}"), ..Presentation::default() };
-        text += &image::block(&image, &shown, now);
+        text += &image::block(image, &shown, now);
         text.push('\n');
     }
     if !answer.additional_tags.is_empty() {

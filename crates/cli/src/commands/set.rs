@@ -62,6 +62,7 @@ pub(crate) async fn run(set: Set, context: &mut Context) -> Result<(), Failure> 
         let streams = client.list_streams(&context.namespace, selector, 1).await?;
         streams.into_iter().map(|stream| stream.name).collect()
     };
+    context.expect_writes(names.len())?;
     let mut failures = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let request = SetLookupPolicyRequest {

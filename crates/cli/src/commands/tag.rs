@@ -71,6 +71,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             return Err(flaw);
         }
     }
+    context.expect_writes(destinations.len())?;
     for (index, destination) in destinations.iter().enumerate() {
         set(&args, &source, destination, index, &client, context).await?;
     }
@@ -342,6 +343,7 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
     if let Some(flaw) = flaw_of_delete(args) {
         return Err(flaw);
     }
+    context.expect_writes(destinations.len())?;
     let client = context.client()?;
     for (index, destination) in destinations.iter().enumerate() {
         let (name, tag) = stream_and_tag_of(&destination.text)?;
