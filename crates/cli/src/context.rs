@@ -44,6 +44,19 @@ impl Context {
         options
     }
 
+    /// Refuses a condition on one revision for several writes: it could hold for the first of them only.
+    ///
+    /// # Errors
+    /// [`Failure::Client`].
+    pub(crate) fn expect_writes(&self, count: usize) -> Result<(), Failure> {
+        match self.write.expected_revision {
+            Some(_) if count > 1 => {
+                Err(Failure::client("--expect-revision goes with one image stream or tag at a time"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Prints to standard output.
     ///
     /// # Errors
