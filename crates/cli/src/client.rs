@@ -212,6 +212,21 @@ impl Client {
         answer.into_inner().image.ok_or_else(|| self.nonsense())
     }
 
+    /// Gives all images ever recorded, by digest.
+    pub(crate) async fn list_images(&self) -> Result<Vec<v1::Image>, Failure> {
+        let mut request = v1::ListImagesRequest::default();
+        let mut images = Vec::new();
+        loop {
+            let page = self.images().list_images(request.clone()).await;
+            let page = page.map_err(|status| self.refusal(&status))?.into_inner();
+            images.extend(page.images);
+            if page.next_page_token.is_empty() {
+                return Ok(images);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// Gives an image of a stream by the start of its digest.
     pub(crate) async fn stream_image(
         &self,

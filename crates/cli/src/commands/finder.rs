@@ -1,7 +1,5 @@
 //! Finds the objects a command is about.
 
-use tagtrail_api::v1::{ReadEventsRequest, event};
-
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::kinds::{Kind, stream_and_id, stream_and_tag};
@@ -56,7 +54,10 @@ impl Finder<'_> {
                     "Unable to list \"image.openshift.io/v1, Resource=imagestreamimages\": the server could not find the requested resource",
                 ));
             }
-            Kind::Image => return self.all_images().await,
+            Kind::Image => {
+                let images = self.client.list_images().await?;
+                return Ok(images.into_iter().map(Object::Image).collect());
+            }
             Kind::Stream | Kind::StreamTag | Kind::ImageTag => {}
         }
         let mut streams = self.client.list_streams(self.namespace, selector, u32::from(!self.whole)).await?;
@@ -75,32 +76,6 @@ impl Finder<'_> {
             }
             _ => streams.iter().flat_map(|s| table::tags_of(s, false)).map(Object::ImageTag).collect(),
         })
-    }
-
-    /// All images ever recorded, by digest. The log is the one list of them.
-    async fn all_images(&self) -> Result<Vec<Object>, Failure> {
-        let mut digests = Vec::new();
-        let mut request = ReadEventsRequest::default();
-        loop {
-            let page = self.client.events().read_events(request.clone()).await;
-            let page = page.map_err(|status| self.client.refusal(&status))?.into_inner();
-            let recorded = page.events.into_iter().filter_map(|event| match event.fact {
-                Some(event::Fact::ImageRecorded(image)) => Some(image.digest),
-                _ => None,
-            });
-            digests.extend(recorded);
-            if page.next_sequence > page.head {
-                break;
-            }
-            request.from_sequence = page.next_sequence;
-        }
-        digests.sort_unstable();
-        digests.dedup();
-        let mut images = Vec::with_capacity(digests.len());
-        for digest in digests {
-            images.push(Object::Image(self.client.image(&digest).await?));
-        }
-        Ok(images)
     }
 }
 
