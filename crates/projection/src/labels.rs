@@ -78,10 +78,10 @@ fn split(text: &str) -> Result<Vec<&str>, &'static str> {
 }
 
 fn requirement(part: &str) -> Result<Requirement, &'static str> {
-    let one = |value: &str| vec![value.trim().to_owned()];
+    let one = |text: &str| value(text).map(|value| vec![value]);
     if let Some((head, list)) = part.split_once('(') {
         let list = list.trim_end().strip_suffix(')').ok_or("text after a parenthesis")?;
-        let values = list.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = list.split(',').map(value).collect::<Result<_, _>>()?;
         let (name, word) = head.trim().rsplit_once(char::is_whitespace).ok_or("no key before a list")?;
         return match word {
             "in" => Ok(Requirement::In(key(name)?, values)),
@@ -93,10 +93,10 @@ fn requirement(part: &str) -> Result<Requirement, &'static str> {
         return Ok(Requirement::Missing(key(name)?));
     }
     if let Some((name, value)) = part.split_once("!=") {
-        return Ok(Requirement::NotIn(key(name)?, one(value)));
+        return Ok(Requirement::NotIn(key(name)?, one(value)?));
     }
     if let Some((name, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Requirement::In(key(name)?, one(value)));
+        return Ok(Requirement::In(key(name)?, one(value)?));
     }
     Ok(Requirement::Exists(key(part)?))
 }
@@ -106,6 +106,16 @@ fn key(text: &str) -> Result<String, &'static str> {
     let good = !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
     if good { Ok(text.to_owned()) } else { Err("a key is empty or has characters that no label key has") }
+}
+
+/// A label's value may be empty.
+fn value(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        Ok(text.to_owned())
+    } else {
+        Err("a value has characters that no label value has")
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +138,7 @@ mod tests {
         check("a==b", "a=c", false);
         check("a!=b", "", true); // A missing label is not b either.
         check("a!=b", "a=b", false);
+        check("a=", "a=", true);
         check("a in (b,c), d", "a=c d=1", true);
         check("a in (b,c),d", "a=c", false);
         check("a notin (b)", "a=b", false);
@@ -137,7 +148,9 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_is_refused() {
-        for bad in ["a in b,c)", "a in (b", "=b", ",", "a b (c)", "a b", "ü=1"] {
+        for bad in
+            ["a in b,c)", "a in (b", "=b", ",", "a b (c)", "a b", "ü=1", "a==b==c", "a=b c", "a in (b=)"]
+        {
             assert!(Selector::parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,6 +1,5 @@
 //! Whatever is wrong with what comes in, it is said in one clear sentence, nothing is lost and nothing is half done.
 
-use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
@@ -48,7 +47,9 @@ fn one_sentence(printed: &Printed) -> Result<&str, &'static str> {
     if lines.next().is_some_and(|line| !line.starts_with("See '")) || lines.next().is_some() {
         return Err("says more than a sentence");
     }
-    if !is_for_people(sentence) {
+    // OpenShift's sentences repeat what was typed, however long that was: nobody has to read it again.
+    let read: Vec<&str> = sentence.split(' ').filter(|word| word.len() < 100).collect();
+    if !is_for_people(&read.join(" ")) {
         return Err("speaks to programmers");
     }
     Ok(sentence)
@@ -56,7 +57,7 @@ fn one_sentence(printed: &Printed) -> Result<&str, &'static str> {
 
 /// No trace of a panic, of debug output or of a backtrace, and not longer than one would read.
 fn is_for_people(sentence: &str) -> bool {
-    let inner = ["panicked", "Some(", "Err(", " { ", "status: ", "reqwest", "tonic", "backtrace", "RUST_"];
+    let inner = ["panicked", "Some(", "Err(", " { ", "message: \"", "reqwest", "tonic", "backtrace", "RUST_"];
     (10..=600).contains(&sentence.len()) && !inner.iter().any(|mark| sentence.contains(mark))
 }
 
@@ -103,8 +104,8 @@ fn names_references_and_digests() {
     refused.check("tag app:v1", "at least a destination is required");
     refused.check("tag", "you must specify a source and at least one destination");
     refused.check("tag a/b/c:v1 app:ok", "invalid resource name \"b/c\"");
-    refused.check("tag app:v1 app:x --reference-policy=bogus", "bogus");
-    refused.check("tag app:v1 app:x --import-mode=Bogus", "Bogus");
+    refused.check("tag app:v1 app:x --reference-policy=bogus", "'source' or 'local'");
+    refused.check("tag app:v1 app:x --import-mode=Bogus", "Legacy or PreserveOriginal");
 
     refused.check("create imagestream App", "App");
     refused.check(&format!("create imagestream {}", long(300)), "is invalid");
@@ -114,7 +115,9 @@ fn names_references_and_digests() {
     refused.check("get nonsense", "nonsense");
     refused.check("get is -o nonsense", "nonsense");
     refused.check("get is -l a==b==c", "a==b==c");
-    refused.check("get is -n No/Such", "No/Such");
+    // A namespace that cannot be holds nothing, and nothing can be put there.
+    refused.check("get is app -n No/Such", "No/Such");
+    refused.check("create imagestream new -n No/Such", "No/Such");
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn too_much() {
     refused.check_words(&words, "annotations");
     refused.check(&format!("label is app a={}", long(64)), "63");
     refused.check(&format!("label is app {}=b", long(64)), "63");
-    refused.check("label is app -bad-=b", "-bad-");
+    refused.check("label is app a/b/c=d", "a/b/c");
     refused.check(&format!("tag app:v1 app:x --reason {}", long(4_097)), "4096");
     refused.check(&format!("tag app:v1 app:x --request-id {}", long(129)), "128");
     refused.check("tag app:v1 app:x --expect-revision 12345", "12345");
@@ -175,15 +178,15 @@ fn a_server_that_is_not_there() {
     }
 }
 
-/// A registry's fault leaves a good tag as it is: the log gets the failure, and nothing else.
+/// A registry's fault leaves a good tag as it is: the log gets the failure, and nothing else. (The tag's spec moves to the
+/// generation that the failure answers, or it would be tried for ever; specification §3.6.)
 #[test]
 fn a_registry_that_does_wrong() {
     let faulty = Faulty::start().expect("a registry");
     let server = server_with_app(&faulty);
     let check = |fault: Fault, expected: &str| failed_import(&server, &faulty, fault, expected);
-    check(Fault::LyingHeader, "digest");
     check(Fault::OtherConfig, "digest");
-    check(Fault::WebPage, "text/html");
+    check(Fault::WebPage, "invalid character '<' looking for beginning of value");
     check(Fault::NoJson, "");
     check(Fault::DeepJson, "");
     check(Fault::NoConfig, "config");
@@ -194,6 +197,19 @@ fn a_registry_that_does_wrong() {
     check(Fault::InternalError, "received unexpected HTTP status: 500 Internal Server Error");
     check(Fault::TooManyRequests, "toomanyrequests: You have reached your pull rate limit.");
     check(Fault::RedirectLoop, "redirect");
+    every_blob_is_what_it_is_called(&server);
+}
+
+/// A digest is computed from the bytes that came; what a registry says about them is not even looked at.
+#[test]
+fn a_header_that_lies_about_a_digest() {
+    let faulty = Faulty::start().expect("a registry");
+    let server = server_with_app(&faulty);
+    faulty.rebuild();
+    faulty.turn(Fault::LyingHeader);
+    let printed = server.client().run(&["import-image", "app:v1"]).expect("tagtrail");
+    assert_eq!(printed.rc, 0, "{printed:?}");
+    assert_eq!(items(&server)[0]["image"], *faulty.digest());
     every_blob_is_what_it_is_called(&server);
 }
 
@@ -236,8 +252,7 @@ fn failed_import(server: &Server, faulty: &Faulty, fault: Fault, expected: &str)
     assert!(sentence.contains(expected), "{fault:?}: {sentence}");
     assert_eq!(items(server), before, "{fault:?}: history");
     let facts = facts_after(server, head);
-    let failures = BTreeSet::from(["failed", "finished"]);
-    assert!(facts.is_subset(&failures) && facts.contains("failed"), "{fault:?}: {facts:?}");
+    assert_eq!(facts, ["set", "failed", "finished"], "{fault:?}");
 
     faulty.turn(Fault::None);
     let printed = client.run(&["import-image", "app:v1"]).expect("tagtrail");
@@ -268,7 +283,7 @@ fn items(server: &Server) -> Value {
 }
 
 /// The kinds of what has happened since `head`.
-fn facts_after(server: &Server, head: u64) -> BTreeSet<&'static str> {
+fn facts_after(server: &Server, head: u64) -> Vec<&'static str> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let events = runtime.block_on(async {
         let mut client = EventServiceClient::connect(server.url()).await.expect("a connection");
@@ -276,6 +291,7 @@ fn facts_after(server: &Server, head: u64) -> BTreeSet<&'static str> {
         client.read_events(request).await.expect("events").into_inner().events
     });
     let kind = |fact: Option<Fact>| match fact.expect("every event says what happened") {
+        Fact::TagSet(_) => "set",
         Fact::ImportFailed(_) => "failed",
         Fact::ImportFinished(_) => "finished",
         _ => "something else",
