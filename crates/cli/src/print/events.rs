@@ -41,6 +41,9 @@ fn in_words(fact: &Fact) -> String {
             format!("{} follows {}", set.tag, source.map_or("nothing", |source| &source.name))
         }
         Fact::TagDeleted(deleted) => format!("{} deleted", deleted.tag),
+        Fact::TagMoved(moved) if moved.change() == HistoryChange::Renewed => {
+            format!("{} still is {}", moved.tag, reference(moved.item.as_ref()))
+        }
         Fact::TagMoved(moved) => {
             let was = moved
                 .previous
@@ -55,7 +58,10 @@ fn in_words(fact: &Fact) -> String {
         }
         Fact::FailureCleared(cleared) => format!("{} failure cleared", cleared.tag),
         Fact::ImageRecorded(image) => format!("image {}", image.docker_image_reference),
-        Fact::ImportFinished(finished) => format!("import of {} tags finished", finished.outcomes.len()),
+        Fact::ImportFinished(finished) => match finished.outcomes.as_slice() {
+            [outcome] => format!("import of {} finished", outcome.tag),
+            outcomes => format!("import of {} tags finished", outcomes.len()),
+        },
     }
 }
 
