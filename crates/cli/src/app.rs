@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tagtrail_api::v1::WriteOptions;
@@ -41,13 +42,20 @@ struct Cli {
 #[derive(clap::Args)]
 struct Global {
     /// The server to ask [default: http://127.0.0.1:7400]
-    #[arg(long, global = true, env = "TAGTRAIL_SERVER", value_name = "URL")]
+    #[arg(long, global = true, env = "TAGTRAIL_SERVER", hide_env_values = true, value_name = "URL")]
     server: Option<String>,
     /// The namespace to act in [default: default]
-    #[arg(short, long, global = true, env = "TAGTRAIL_NAMESPACE", value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "TAGTRAIL_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
     namespace: Option<String>,
     /// Who asks, as it is to be remembered [default: user@host]
-    #[arg(long = "as", global = true, env = "TAGTRAIL_ACTOR", value_name = "NAME")]
+    #[arg(long = "as", global = true, env = "TAGTRAIL_ACTOR", hide_env_values = true, value_name = "NAME")]
     actor: Option<String>,
     /// Why, as it is to be remembered
     #[arg(long, global = true, value_name = "TEXT")]
@@ -108,23 +116,16 @@ enum ClientCommand {
 
 /// Runs the command this process was started with.
 pub(crate) fn run() -> ExitCode {
-    let arguments: Vec<OsString> = env::args_os().collect();
-    let failure = match Cli::try_parse_from(&arguments) {
+    let result = match parse(env::args_os().collect()) {
         Ok(cli) => execute(cli),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                // Help that nobody reads any more is no failure.
-                _ = error.print();
-                Ok(())
-            }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                _ = write!(io::stderr(), "{}", error.render());
-                Err(Failure::Told)
-            }
-            _ => Err(flags::mistake(&error, &Cli::command(), &arguments)),
-        },
+        Err(Unread::Failure(failure)) => Err(failure),
+        Err(Unread::Help(text)) => {
+            // Help that nobody reads any more is no failure.
+            _ = write!(io::stdout(), "{text}");
+            Ok(())
+        }
     };
-    match failure {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
@@ -134,13 +135,29 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
+/// Why words are no command to execute.
+enum Unread {
+    Help(StyledStr),
+    Failure(Failure),
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Cli, Unread> {
+    let arguments = flags::switches(&Cli::command(), arguments).map_err(Unread::Failure)?;
+    Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
+        // A command without the rest of it asks for help, too.
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Unread::Help(error.render()),
+        _ => Unread::Failure(flags::mistake(&error, &Cli::command(), &arguments)),
+    })
+}
+
 fn execute(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     let command = match command {
         Command::Serve(args) => return serve::run(args),
         Command::Client(command) => command,
     };
-    // The namespace is what this command is about; a broken file must not keep it from being mended.
     let file = match config::path() {
         Some(path) => ClientFile::load(&path).map_err(Failure::client)?,
         None => ClientFile::default(),
@@ -188,9 +205,10 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, String> {
-        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        Cli::try_parse_from(&arguments)
-            .map_err(|error| flags::mistake(&error, &Cli::command(), &arguments).text())
+        super::parse(line.split(' ').map(OsString::from).collect()).map_err(|unread| match unread {
+            Unread::Help(text) => text.to_string(),
+            Unread::Failure(failure) => failure.text(),
+        })
     }
 
     #[test]
@@ -215,6 +233,30 @@ mod tests {
                 panic!("{line}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_flag_can_be_turned_off_again() {
+        let alias = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::Client(ClientCommand::Tag(args))) => args.alias,
+            _ => panic!("{line}"),
+        };
+        assert!(alias("tagtrail tag a:1 a:2 --alias"));
+        assert!(alias("tagtrail tag a:1 a:2 --alias=T"));
+        assert!(!alias("tagtrail tag a:1 a:2 --alias=false"));
+        assert!(!alias("tagtrail tag a:1 a:2 --alias --alias=0"));
+        assert!(!alias("tagtrail tag a:1 a:2 -- --alias=true"));
+    }
+
+    #[test]
+    fn lookup_can_be_turned_off() {
+        let enabled = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::Client(ClientCommand::Set(set::Set::ImageLookup(args)))) => args.enabled,
+            _ => panic!("{line}"),
+        };
+        assert!(enabled("tagtrail set image-lookup app"));
+        assert!(enabled("tagtrail set image-lookup app --enabled"));
+        assert!(!enabled("tagtrail set image-lookup --enabled=false app"));
     }
 
     #[test]

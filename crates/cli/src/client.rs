@@ -77,13 +77,6 @@ impl Client {
         admin, AdminServiceClient
     }
 
-    /// Gives a stream with its whole history.
-    pub(crate) async fn whole_stream(&self, namespace: &str, name: &str) -> Result<v1::ImageStream, Failure> {
-        let mut stream = self.stream(namespace, name, 0).await?;
-        self.fill_history(&mut stream).await?;
-        Ok(stream)
-    }
-
     /// Gives a stream with at most so many history items of each tag; 0 means as many as fit.
     pub(crate) async fn stream(
         &self,
@@ -137,8 +130,17 @@ impl Client {
         let answer =
             self.streams().describe_image_stream(request).await.map_err(|status| self.refusal(&status))?;
         let mut description = answer.into_inner().description.ok_or_else(|| self.nonsense())?;
-        self.fill_description(&mut description).await?;
+        self.complete_description(&mut description).await?;
         Ok(description)
+    }
+
+    /// Names a repository for a stream where the server has none to name: `<server>/<namespace>/<stream>`. Only
+    /// this side knows by which address the server is reached.
+    pub(crate) fn name_repository(&self, stream: &mut v1::ImageStream) {
+        if stream.repository.is_empty() {
+            let server = self.url.trim_start_matches("http://").trim_end_matches('/');
+            stream.repository = format!("{server}/{}/{}", stream.namespace, stream.name);
+        }
     }
 
     /// Fetches the history items that a stream was too large to carry.
@@ -151,12 +153,13 @@ impl Client {
         Ok(())
     }
 
-    /// Fetches the history items that a description was too large to carry.
-    pub(crate) async fn fill_description(
+    /// Completes a description: its repository, and the history items it was too large to carry.
+    pub(crate) async fn complete_description(
         &self,
         description: &mut v1::ImageStreamDescription,
     ) -> Result<(), Failure> {
-        let stream = description.stream.clone().unwrap_or_default();
+        let stream = description.stream.get_or_insert_default();
+        self.name_repository(stream);
         for tag in &mut description.tags {
             if tag.history_length > tag.items.len() as u64 {
                 tag.items = self.history(&stream.namespace, &stream.name, &tag.tag).await?;
@@ -207,6 +210,21 @@ impl Client {
         let request = v1::GetImageRequest { digest: digest.into(), include_manifest: false };
         let answer = self.images().get_image(request).await.map_err(|status| self.refusal(&status))?;
         answer.into_inner().image.ok_or_else(|| self.nonsense())
+    }
+
+    /// Gives all images ever recorded, by digest.
+    pub(crate) async fn list_images(&self) -> Result<Vec<v1::Image>, Failure> {
+        let mut request = v1::ListImagesRequest::default();
+        let mut images = Vec::new();
+        loop {
+            let page = self.images().list_images(request.clone()).await;
+            let page = page.map_err(|status| self.refusal(&status))?.into_inner();
+            images.extend(page.images);
+            if page.next_page_token.is_empty() {
+                return Ok(images);
+            }
+            request.page_token = page.next_page_token;
+        }
     }
 
     /// Gives an image of a stream by the start of its digest.
@@ -319,6 +337,20 @@ mod tests {
         let failure = client.stream("test", "app", 1).await.expect_err("nothing listens on port 1");
         let want = "error: cannot reach the server at http://127.0.0.1:1: connection refused. Is it running? Start one with 'tagtrail serve'.\n";
         assert_eq!(failure.text(), want);
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_a_repository_gets_the_servers_name() {
+        let client = Client::new("http://127.0.0.1:7400/").expect("a URL");
+        let named = |repository: &str| {
+            let (namespace, name) = ("test".into(), "app".into());
+            let mut stream =
+                v1::ImageStream { namespace, name, repository: repository.into(), ..Default::default() };
+            client.name_repository(&mut stream);
+            stream.repository
+        };
+        assert_eq!(named(""), "127.0.0.1:7400/test/app");
+        assert_eq!(named("registry:5000/test/app"), "registry:5000/test/app");
     }
 
     #[test]

@@ -44,6 +44,19 @@ impl Context {
         options
     }
 
+    /// Refuses a condition on one revision for several writes: it could hold for the first of them only.
+    ///
+    /// # Errors
+    /// [`Failure::Client`].
+    pub(crate) fn expect_writes(&self, count: usize) -> Result<(), Failure> {
+        match self.write.expected_revision {
+            Some(_) if count > 1 => {
+                Err(Failure::client("--expect-revision goes with one image stream or tag at a time"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Prints to standard output.
     ///
     /// # Errors
@@ -73,8 +86,21 @@ impl Context {
 /// Who asks, where nobody says: `user@host`.
 pub(crate) fn user_at_host() -> String {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown".into());
+    let user = variable("USER").or_else(|| variable("LOGNAME")).or_else(account);
+    let user = user.unwrap_or_else(|| "unknown".into());
     let host = fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
     let host = host.filter(|name| !name.is_empty()).or_else(|| variable("HOSTNAME"));
     format!("{user}@{}", host.unwrap_or_else(|| "localhost".into()))
+}
+
+/// The name of this process's account, where no variable tells it: its owner in `/proc`, by `/etc/passwd`.
+fn account() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = fs::metadata("/proc/self").ok()?.uid().to_string();
+    let accounts = fs::read_to_string("/etc/passwd").ok()?;
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
 }

@@ -21,8 +21,6 @@ pub(crate) enum Failure {
         /// Whether it is that something does not exist.
         not_found: bool,
     },
-    /// It was told already.
-    Told,
     /// Several things, in order.
     Several(Vec<Failure>),
     /// The output could not be written.
@@ -76,7 +74,6 @@ impl Failure {
             Self::Client(message) => format!("error: {message}\n"),
             Self::Usage { message, hint } => format!("error: {message}\n{hint}\n"),
             Self::Server { text, .. } => format!("{text}\n"),
-            Self::Told => String::new(),
             Self::Several(failures) => failures.iter().map(Self::text).collect(),
             Self::Output(error) => format!("error: cannot write the output: {error}\n"),
         }

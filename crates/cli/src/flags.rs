@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, Error};
+use clap::{ArgAction, Command, Error};
 
 use crate::failure::Failure;
 
@@ -17,9 +17,40 @@ pub(crate) fn on_off(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Lets flags that are on or off be written `--flag=true` and `--flag=false`, as Go's flags can be.
+pub(crate) fn switches(root: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
+    let (path, command) = named(root, &arguments);
+    let is_switch = |name: &str| {
+        let mut flags = command.get_arguments();
+        flags.any(|flag| flag.get_long() == Some(name) && matches!(flag.get_action(), ArgAction::SetTrue))
+    };
+    let mut plain: Vec<OsString> = Vec::with_capacity(arguments.len());
+    let mut arguments = arguments.into_iter();
+    for word in arguments.by_ref() {
+        let parts = word.to_str().and_then(|text| text.strip_prefix("--")?.split_once('='));
+        let Some((name, value)) = parts.filter(|(name, _)| is_switch(name)) else {
+            let end = word == "--";
+            plain.push(word);
+            if end {
+                break;
+            }
+            continue;
+        };
+        let flag = OsString::from(format!("--{name}"));
+        let on = on_off(value).map_err(|why| {
+            usage(format!("invalid argument \"{value}\" for \"--{name}\" flag: {why}"), &path)
+        })?;
+        // The last word counts.
+        plain.retain(|earlier| *earlier != flag);
+        plain.extend(on.then_some(flag));
+    }
+    plain.extend(arguments);
+    Ok(plain)
+}
+
 /// Puts a mistake on the command line into `oc`'s words.
 pub(crate) fn mistake(error: &Error, command: &Command, arguments: &[OsString]) -> Failure {
-    let path = path(command, arguments);
+    let (path, _) = named(command, arguments);
     let text = |kind: ContextKind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(", "),
@@ -50,18 +81,20 @@ pub(crate) fn mistake(error: &Error, command: &Command, arguments: &[OsString]) 
         ErrorKind::MissingSubcommand => format!("{path} needs a command"),
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     };
+    usage(message, &path)
+}
+
+fn usage(message: String, path: &str) -> Failure {
     Failure::Usage { message, hint: format!("See '{path} --help' for usage.") }
 }
 
-/// The commands named so far: `tagtrail set image-lookup`.
-fn path(root: &Command, arguments: &[OsString]) -> String {
-    let mut path = root.get_name().to_owned();
-    let mut command = root;
-    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
-        if let Some(found) = command.find_subcommand(word) {
-            path = format!("{path} {}", found.get_name());
-            command = found;
+/// The command the words name, and its full name: `tagtrail set image-lookup`.
+fn named<'a>(root: &'a Command, arguments: &[OsString]) -> (String, &'a Command) {
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    words.fold((root.get_name().to_owned(), root), |(path, command), word| {
+        match command.find_subcommand(word) {
+            Some(found) => (format!("{path} {}", found.get_name()), found),
+            None => (path, command),
         }
-    }
-    path
+    })
 }

@@ -19,7 +19,6 @@ const API_VERSION: &str = "image.openshift.io/v1";
 /// An `ImageStream`.
 pub(crate) fn image_stream(stream: &ImageStream) -> Value {
     let mut spec = json!({ "lookupPolicy": { "local": stream.lookup_local } });
-    put_text(&mut spec, "dockerImageRepository", &stream.docker_image_repository);
     if !stream.tags.is_empty() {
         let tags = stream.tags.iter().map(|tag| tag_reference(&tag.name, tag.spec.as_ref()));
         spec["tags"] = tags.collect();

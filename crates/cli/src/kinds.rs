@@ -129,6 +129,21 @@ impl Targets {
     }
 }
 
+impl Targets {
+    /// Whether one object is asked for by its name.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self, Self::Named { list, .. } if list.len() == 1)
+    }
+
+    /// Whether names have to be told apart by their kinds.
+    pub(crate) fn has_several_kinds(&self) -> bool {
+        match self {
+            Self::All(kinds) => kinds.len() > 1,
+            Self::Named { list, .. } => list.iter().any(|(kind, _)| *kind != list[0].0),
+        }
+    }
+}
+
 /// Splits `stream:tag`. Nothing else is the name of a tag: not `stream`, `stream:`, `a:b:c` or `stream@digest`.
 pub(crate) fn stream_and_tag(name: &str) -> Option<(&str, &str)> {
     let (stream, tag) = name.split_once(':')?;

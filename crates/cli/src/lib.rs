@@ -22,6 +22,8 @@ mod flags;
 mod k8s;
 mod kinds;
 mod print;
+#[cfg(test)]
+mod recorded;
 
 /// Runs the command that this process was started with. 0: it was done; 1: it was not.
 #[must_use]

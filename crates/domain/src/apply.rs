@@ -27,13 +27,12 @@ pub fn apply(mut state: StreamState, event: &Event, at: Position) -> StreamState
         state.life = None;
         return state;
     }
-    if let Fact::StreamCreated { lookup_local, docker_image_repository, labels, annotations } = &event.fact {
+    if let Fact::StreamCreated { lookup_local, labels, annotations } = &event.fact {
         state.life = Some(Stream {
             uid: event.stream_uid.clone(),
             created: at.recorded_at,
             generation: event.generation,
             lookup_local: *lookup_local,
-            docker_image_repository: docker_image_repository.clone(),
             labels: labels.clone(),
             annotations: annotations.clone(),
             checked_at: None,

@@ -26,8 +26,6 @@ pub enum Fact {
     StreamCreated {
         /// Whether unqualified image names may resolve to its tags.
         lookup_local: bool,
-        /// A whole repository to import. Mostly empty.
-        docker_image_repository: String,
         /// Labels.
         labels: Entries,
         /// Annotations.

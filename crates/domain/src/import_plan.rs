@@ -132,9 +132,16 @@ pub fn is_scheduled(state: &TagState) -> bool {
     spec.import_policy.scheduled && spec.is_importable() && !(imported && by_digest())
 }
 
+/// The operating system and the architecture to prefer in an image index, from a tag's annotations (spec §3.4).
+#[must_use]
+pub fn preferred_platform(spec: &TagSpec) -> (Option<String>, Option<String>) {
+    (spec.annotations.get(PREFER_OS).cloned(), spec.annotations.get(PREFER_ARCHITECTURE).cloned())
+}
+
 fn background_image(tag: &TagName, spec: &TagSpec) -> Option<PlannedImage> {
     let source = spec.source.as_ref()?;
     let reference = ImageReference::parse(&source.name).ok()?;
+    let (prefer_os, prefer_architecture) = preferred_platform(spec);
     Some(PlannedImage {
         tag: tag.clone(),
         from: source.name.clone(),
@@ -142,8 +149,8 @@ fn background_image(tag: &TagName, spec: &TagSpec) -> Option<PlannedImage> {
         policy: spec.import_policy,
         reference_policy: spec.reference_policy,
         planned: Some(spec.clone()),
-        prefer_os: spec.annotations.get(PREFER_OS).cloned(),
-        prefer_architecture: spec.annotations.get(PREFER_ARCHITECTURE).cloned(),
+        prefer_os,
+        prefer_architecture,
     })
 }
 
@@ -183,40 +190,38 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn all(&self, plan: &mut ImportPlan) -> Result<(), Refusal> {
-        let (wish, stream) = (self.wish, self.stream);
-        let known = stream.docker_image_repository.as_str();
-        if wish.from.is_empty() && known.is_empty() {
-            for (tag, state) in &stream.tags {
-                let Some(spec) = &state.spec else { continue };
-                let Some(source) = spec.source.as_ref().filter(|s| s.kind == SourceKind::DockerImage) else {
-                    continue;
-                };
-                plan.images.push(self.image(tag, &source.name, Some(spec))?);
-            }
-            if plan.images.is_empty() {
-                let text = "image stream does not have tags pointing to external container images";
-                return Err(Refusal::Usage(text.into()));
-            }
-            if plan.images.len() > limits::TAGS_PER_COMMAND {
-                return Err(Refusal::Usage(format!(
-                    "the image stream has {} tags to import, at most {} can be imported at once; import them tag by tag",
-                    plan.images.len(),
-                    limits::TAGS_PER_COMMAND
-                )));
-            }
-            return Ok(());
+        let wish = self.wish;
+        if wish.from.is_empty() {
+            return self.all_tags(plan);
         }
-        let from = if wish.from.is_empty() { known } else { &wish.from };
-        if from != known && !wish.confirm {
-            return Err(Refusal::Usage(if known.is_empty() {
-                "the image stream does not currently import an entire Docker repository, pass --confirm to update".into()
-            } else {
-                format!("the image stream has a different import spec \"{known}\", pass --confirm to update")
-            }));
+        if !wish.confirm {
+            let text = "the image stream does not currently import an entire Docker repository, pass --confirm to update";
+            return Err(Refusal::Usage(text.into()));
         }
         let policy = self.policy(None);
-        plan.repository = Some(repository(self.key, from, policy, wish.reference_policy)?);
+        plan.repository = Some(repository(self.key, &wish.from, policy, wish.reference_policy)?);
         Ok(())
+    }
+
+    fn all_tags(&self, plan: &mut ImportPlan) -> Result<(), Refusal> {
+        for (tag, state) in &self.stream.tags {
+            let Some(spec) = &state.spec else { continue };
+            let Some(source) = spec.source.as_ref().filter(|s| s.kind == SourceKind::DockerImage) else {
+                continue;
+            };
+            plan.images.push(self.image(tag, &source.name, Some(spec))?);
+        }
+        match plan.images.len() {
+            0 => {
+                let text = "image stream does not have tags pointing to external container images";
+                Err(Refusal::Usage(text.into()))
+            }
+            1..=limits::TAGS_PER_COMMAND => Ok(()),
+            tags => Err(Refusal::Usage(format!(
+                "the image stream has {tags} tags to import, at most {} can be imported at once; import them tag by tag",
+                limits::TAGS_PER_COMMAND
+            ))),
+        }
     }
 
     fn single(&self) -> Result<PlannedImage, Refusal> {
@@ -226,9 +231,6 @@ impl Planner<'_> {
         let (tag, spec, hops) = match follow(stream, self.key, &asked) {
             Followed::End { tag, spec, hops } => (tag, spec, hops),
             Followed::Missing if !wish.from.is_empty() => return self.image(&asked, &wish.from, None),
-            Followed::Missing if asked == TagName::latest() && !stream.docker_image_repository.is_empty() => {
-                return self.image(&asked, &stream.docker_image_repository, None);
-            }
             Followed::Missing => {
                 return usage(format!(
                     "the tag \"{asked}\" does not exist on the image stream - choose an existing tag to import or use the 'tag' command to create a new tag"
@@ -272,16 +274,16 @@ impl Planner<'_> {
     fn image(&self, tag: &TagName, from: &str, spec: Option<&TagSpec>) -> Result<PlannedImage, Refusal> {
         // An alias that leads nowhere is imported as a new tag (`spec` is `None`), but is what the tag follows now.
         let planned = self.stream.tags.get(tag).and_then(|state| state.spec.clone());
-        let annotation = |name: &str| planned.as_ref().and_then(|spec| spec.annotations.get(name)).cloned();
+        let (prefer_os, prefer_architecture) = planned.as_ref().map(preferred_platform).unwrap_or_default();
         Ok(PlannedImage {
             tag: tag.clone(),
             from: from.to_owned(),
             reference: image_reference(self.key, from)?,
             policy: self.policy(spec),
             reference_policy: self.wish.reference_policy,
-            prefer_os: annotation(PREFER_OS),
-            prefer_architecture: annotation(PREFER_ARCHITECTURE),
             planned,
+            prefer_os,
+            prefer_architecture,
         })
     }
 

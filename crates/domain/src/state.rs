@@ -83,8 +83,6 @@ pub struct Stream {
     pub generation: i64,
     /// Whether unqualified image names may resolve to its tags.
     pub lookup_local: bool,
-    /// A whole repository to import. Mostly empty.
-    pub docker_image_repository: String,
     /// Labels.
     pub labels: Entries,
     /// Annotations, without the time of the last import: see `checked_at`.

@@ -375,6 +375,26 @@ impl View {
         Some(KnownImage { image: row.into_image(digest.clone())?, recorded_at, sequence })
     }
 
+    /// All images ever recorded, by digest, after `after`, at most `limit`.
+    #[must_use]
+    pub fn images(&self, after: Option<&Digest>, limit: usize) -> Vec<Digest> {
+        let table = keys::table(keys::IMAGE);
+        let start = after.map_or(table.clone(), |digest| {
+            let mut start = keys::image(digest);
+            start.push(0xff);
+            start
+        });
+        let rows = self.rows();
+        rows.db
+            .range(start..)
+            .keys()
+            .map_while(Result::ok)
+            .take_while(|key| key.starts_with(&table))
+            .take(limit)
+            .filter_map(|key| Digest::parse(keys::texts(&key).next()?).ok())
+            .collect()
+    }
+
     /// What a request id made before.
     #[must_use]
     pub fn request(&self, id: &str) -> Option<PastRequest> {

@@ -52,10 +52,6 @@ impl Shown<'_> {
             annotations.insert(CHECK_ANNOTATION.into(), rfc3339(at));
         }
         let place = |host: &str| if host.is_empty() { String::new() } else { format!("{host}/{key}") };
-        let repository = match place(&self.repository.internal) {
-            place if place.is_empty() => stream.docker_image_repository.clone(),
-            place => place,
-        };
         Some(v1::ImageStream {
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),
@@ -67,8 +63,7 @@ impl Shown<'_> {
             labels: stream.labels.clone(),
             annotations,
             lookup_local: stream.lookup_local,
-            docker_image_repository: stream.docker_image_repository.clone(),
-            repository,
+            repository: place(&self.repository.internal),
             public_repository: place(&self.repository.public),
             tags: Vec::new(),
             statuses: Vec::new(),

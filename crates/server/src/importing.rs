@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage};
-use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, PlannedRepository};
+use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, PlannedRepository, preferred_platform};
 use tagtrail_domain::order::prioritize;
 use tagtrail_domain::tag::ImportMode;
 use tagtrail_domain::{Digest, Failure, FailureKind, Stream, TagName};
@@ -206,14 +206,15 @@ fn by_priority(mut tags: Vec<String>, limit: usize) -> (Vec<TagName>, Vec<String
 fn of_repository(repository: &PlannedRepository, tag: TagName, stream: Option<&Stream>) -> PlannedImage {
     let reference = repository.reference.at_tag(tag.as_str());
     let spec = stream.and_then(|stream| stream.tags.get(&tag)).and_then(|state| state.spec.as_ref());
+    let (prefer_os, prefer_architecture) = spec.map(preferred_platform).unwrap_or_default();
     PlannedImage {
         from: reference.to_string(),
         reference,
         policy: repository.policy,
         reference_policy: repository.reference_policy,
         planned: spec.cloned(),
-        prefer_os: None,
-        prefer_architecture: None,
+        prefer_os,
+        prefer_architecture,
         tag,
     }
 }

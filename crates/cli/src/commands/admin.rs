@@ -4,7 +4,6 @@ use tagtrail_api::v1::RebuildViewRequest;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 
 /// For operators.
 #[derive(clap::Subcommand)]
@@ -17,7 +16,7 @@ pub(crate) enum Admin {
 #[derive(clap::Args)]
 pub(crate) struct RebuildArgs {
     /// Build it beside the live one and compare, instead of keeping it; differences are a failure
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     verify: bool,
 }
 

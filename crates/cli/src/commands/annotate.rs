@@ -27,8 +27,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             "can not both modify and remove the following annotation(s) in the same command: {keys}"
         )));
     }
+    let objects = metadata::find(&selection, &targets, context).await?;
+    context.expect_writes(objects.len())?;
     let mut failures = Vec::new();
-    for (index, object) in metadata::find(&selection, &targets, context).await?.into_iter().enumerate() {
+    for (index, object) in objects.into_iter().enumerate() {
         let object = match object {
             Ok(object) => object,
             Err(failure) => {

@@ -8,7 +8,6 @@ use tagtrail_domain::ImageReference;
 use crate::commands::tag::{import_mode, reference_policy};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::kinds::stream_and_tag;
 
 /// What to create.
@@ -29,16 +28,15 @@ pub(crate) struct StreamArgs {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Let unqualified image names resolve to its tags
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     lookup_local: bool,
     /// Only check, change nothing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     dry_run: bool,
 }
 
 /// A tag.
 #[derive(clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct TagArgs {
     /// STREAM:TAG
     #[arg(value_name = "NAME")]
@@ -50,13 +48,13 @@ pub(crate) struct TagArgs {
     #[arg(long, value_name = "IMAGE")]
     from_image: Option<String>,
     /// Only point at the source, never import it
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     reference: bool,
     /// Look again and again
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     scheduled: bool,
     /// Allow plain HTTP and unverified certificates
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     insecure: bool,
     /// How consumers shall pull: Source or Local
     #[arg(long, value_name = "POLICY", default_value = "Source")]

@@ -3,10 +3,9 @@
 use tagtrail_api::v1::{DeleteImageStreamRequest, DeleteTagRequest};
 
 use crate::client::Client;
-use crate::commands::get::Finder;
+use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::kinds::{Kind, Targets, stream_and_tag};
 
 /// Delete image streams or tags. The log keeps what they were.
@@ -16,13 +15,13 @@ pub(crate) struct Args {
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
     /// All of the kind in the namespace
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// All with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
     /// Say nothing of what is not there
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     ignore_not_found: bool,
     /// Print only the name of what was deleted: name
     #[arg(short, long, value_name = "FORMAT", value_parser = ["name"])]
@@ -56,6 +55,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             list
         }
     };
+    context.expect_writes(list.len())?;
     let mut failures = Vec::new();
     for (index, (kind, name)) in list.iter().enumerate() {
         match delete(&client, context, index, *kind, name).await {

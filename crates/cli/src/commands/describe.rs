@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::client::Client;
-use crate::commands::get::Finder;
+use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::k8s;
 use crate::kinds::{Kind, Targets};
 use crate::print::age::Now;
@@ -21,7 +20,7 @@ pub(crate) struct Args {
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
     /// In all namespaces
-    #[arg(short = 'A', long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(short = 'A', long)]
     all_namespaces: bool,
     /// Only those with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]

@@ -23,19 +23,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IMAGE")]
     from: Option<String>,
     /// Create the image stream, or change what it imports
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     confirm: bool,
     /// Import all tags, or all of a repository
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// Look again and again from now on
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     scheduled: bool,
     /// Allow plain HTTP and unverified certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = on_off)]
     insecure: Option<bool>,
     /// Only look, change nothing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     dry_run: bool,
     /// How consumers shall pull what this import adds: source or local
     #[arg(long, value_name = "POLICY", default_value = "source")]
@@ -79,10 +79,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     };
     let answer = client.imports().import(request).await.map_err(|status| client.refusal(&status))?;
     let mut answer = answer.into_inner();
+    if let Some(stream) = &mut answer.stream {
+        client.name_repository(stream);
+    }
     match (args.output.as_deref(), &answer.stream) {
         (None, _) => {
             if let Some(description) = &mut answer.description {
-                client.fill_description(description).await?;
+                client.complete_description(description).await?;
             }
             context.print(&report(&answer, &name, args.dry_run, Now::by_the_clock()))?;
         }
@@ -159,4 +162,128 @@ fn complaints(answer: &ImportResponse) -> Vec<String> {
         Some(format!("error: {what} {} failed: {}", result.source_tag, failure.message))
     };
     answer.results.iter().filter_map(complaint).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tagtrail_api::v1::Failure as Trouble;
+
+    use super::*;
+    use crate::print::describe::tests::described;
+    use crate::recorded::{self, Step};
+
+    #[test]
+    fn targets_are_refused_in_the_words_of_oc() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let check = |words: &str, want: Result<(&str, &str), &str>| {
+            let words = ["import-image"].into_iter().chain(words.split_whitespace());
+            let line = <Line as clap::Parser>::parse_from(words);
+            let got = target(&line.args).map_err(|failure| failure.text());
+            let want = want
+                .map(|(name, tag)| (name.to_owned(), tag.to_owned()))
+                .map_err(|why| format!("error: {why}\n"));
+            assert_eq!(got, want);
+        };
+        let no_reference = "the image name must be a valid container image pull spec or reference to an image stream (e.g. myregistry/myteam/image:tag)";
+        check("app", Ok(("app", "latest")));
+        check("app:v1", Ok(("app", "v1")));
+        check("app --all", Ok(("app", "")));
+        check("quay.io/org/many:1.0", Ok(("many", "1.0")));
+        check("localhost/foo", Ok(("foo", "latest")));
+        check("a b", Ok(("a", "latest")));
+        check("", Err(no_reference));
+        check("App:v1", Err(no_reference));
+        check("app:", Err(no_reference));
+        check("x:1 --all", Err("cannot specify a tag \"x:1\" as well as --all"));
+        check("my.app:1", Err("resource name may not be empty"));
+        check("a/b/many:1.1", Err("invalid resource name \"b/many\": [may not contain '/']"));
+        check(&format!("x@sha256:{}", "a".repeat(64)), Err("to import images by ID, use the 'tag' command"));
+    }
+
+    /// What the server would have answered, by the state afterwards and by what was complained about.
+    fn answer(step: &Step, images: Vec<ImportResult>) -> ImportResponse {
+        let name = step.stdout.lines().next().and_then(|line| line.split(['/', ' ']).nth(1)).expect("a name");
+        let stream = step.state.iter().find(|stream| stream.name == name && stream.namespace == "test");
+        let described = stream.filter(|_| !step.stdout.contains("(dry run)")).map(|stream| {
+            let text = step.stdout.split_once("\n\n").map_or("", |(_, text)| text);
+            described(stream, text)
+        });
+        let failed = step.stderr.lines().filter_map(|line| {
+            let (source, message) = line.strip_prefix("error: ")?.split_once(" failed: ")?;
+            let failure = Trouble { message: message.to_owned(), ..Trouble::default() };
+            let repository_tag = source.strip_prefix("repository tag ");
+            let source_tag = repository_tag.or(source.strip_prefix("tag "))?.to_owned();
+            Some(ImportResult {
+                source_tag,
+                from_repository: repository_tag.is_some(),
+                failure: Some(failure),
+                ..ImportResult::default()
+            })
+        });
+        let results: Vec<ImportResult> = failed.chain(images).collect();
+        let whole = step.stderr.contains("completed with errors") && results.is_empty();
+        ImportResponse {
+            description: described,
+            results,
+            repository_failure: whole.then(Trouble::default),
+            ..ImportResponse::default()
+        }
+    }
+
+    #[test]
+    fn failed_imports_are_reported_the_same() {
+        let mut seen = 0;
+        for step in recorded::steps() {
+            if step.argv[0] != "import-image" || step.stdout.is_empty() || step.stdout.contains("Image Name:")
+            {
+                continue;
+            }
+            let answer = answer(&step, Vec::new());
+            let got =
+                report(&answer, step.argv[1].split(':').next().expect("a name"), false, recorded::now());
+            assert_eq!(recorded::normalised(&got), step.stdout, "{}", step.place);
+            let complaints: String = complaints(&answer).iter().map(|line| format!("{line}\n")).collect();
+            assert_eq!(complaints + "error: imported completed with errors\n", step.stderr, "{}", step.place);
+            seen += 1;
+        }
+        assert!(seen >= 10, "only {seen} recorded imports were replayed");
+    }
+
+    #[test]
+    fn imported_images_are_reported_the_same() {
+        let steps = recorded::steps();
+        let find = |place: &str| steps.iter().find(|step| step.place == place).expect("recorded");
+        let check = |import: &str, source_tag: &str, with_image: &str| {
+            let object: Value = serde_json::from_str(&find(with_image).raw).expect("JSON");
+            let mut image = recorded::image(&object["image"]);
+            let fresh = find(import).state[0].created;
+            (image.created, image.built_at) = (fresh, fresh);
+            let result =
+                ImportResult { source_tag: source_tag.into(), image: Some(image), ..ImportResult::default() };
+            let step = find(import);
+            let got = report(
+                &answer(step, vec![result]),
+                step.argv[1].split(':').next().expect("a name"),
+                false,
+                recorded::now(),
+            );
+            assert_eq!(recorded::normalised(&got), step.stdout, "{import}");
+        };
+        check("070-get-istag[0]", "v1.0.0", "070-get-istag[7]");
+        check("019-import-mode-preserve[0]", "3.20", "019-import-mode-preserve[3]");
+        check("020-import-mode-legacy[0]", "3.20", "020-import-mode-legacy[2]");
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_at_the_end() {
+        let answer =
+            ImportResponse { additional_tags: vec!["dev".into(), "v2".into()], ..ImportResponse::default() };
+        let want = "imagestream.image.openshift.io/many imported (dry run)\n\n\ninfo: The remote repository contained 2 additional tags which were not imported: dev, v2\n\n";
+        assert_eq!(report(&answer, "many", true, recorded::now()), want);
+    }
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use tagtrail_api::v1::{ImageStream, UpdateMetadataRequest};
 
-use crate::commands::get::Finder;
+use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::k8s;
-use crate::kinds::{Kind, Targets};
+use crate::kinds::Targets;
 use crate::print::table;
 
 /// Whose keys, and how.
@@ -20,19 +19,19 @@ pub(crate) struct Selection {
     #[arg(value_name = "TYPE NAME KEY=VALUE")]
     words: Vec<String>,
     /// Change keys that have another value
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     pub(crate) overwrite: bool,
     /// All of the kind in the namespace
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// All with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
     /// Only show what is set
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     pub(crate) list: bool,
     /// Only check, change nothing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     dry_run: bool,
 }
 
@@ -60,13 +59,7 @@ pub(crate) struct Object {
 impl Selection {
     /// Tells objects from keys: the first word that sets or removes a key ends the objects.
     pub(crate) fn parse(&self) -> Result<(Targets, Change), Failure> {
-        let is_change = |word: &String| {
-            !word.contains('/') && word.ends_with('-')
-                || word.split_once('=').is_some_and(|(key, _)| !key.is_empty())
-                || (word.ends_with('-')
-                    && word.contains('/')
-                    && Kind::of(word.split('/').next().unwrap_or_default()).is_none())
-        };
+        let is_change = |word: &String| word.contains('=') || word.ends_with('-');
         let objects = self.words.iter().take_while(|word| !is_change(word)).count();
         let (objects, changes) = self.words.split_at(objects);
         if objects.is_empty() {

@@ -7,6 +7,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod events;
+mod finder;
 pub(crate) mod get;
 pub(crate) mod import_image;
 pub(crate) mod label;

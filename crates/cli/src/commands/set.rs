@@ -1,5 +1,6 @@
 //! `tagtrail set image-lookup` (spec §4.9).
 
+use clap::ArgAction;
 use tagtrail_api::v1::{ImageStream, SetLookupPolicyRequest};
 
 use crate::context::Context;
@@ -23,19 +24,19 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// On or off
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = on_off)]
-    enabled: bool,
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = on_off)]
+    pub(crate) enabled: bool,
     /// All image streams of the namespace
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     all: bool,
     /// Only show
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     list: bool,
     /// All with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
     /// Only check, change nothing
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     dry_run: bool,
 }
 
@@ -61,6 +62,7 @@ pub(crate) async fn run(set: Set, context: &mut Context) -> Result<(), Failure> 
         let streams = client.list_streams(&context.namespace, selector, 1).await?;
         streams.into_iter().map(|stream| stream.name).collect()
     };
+    context.expect_writes(names.len())?;
     let mut failures = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let request = SetLookupPolicyRequest {

@@ -14,7 +14,6 @@ use tagtrail_domain::{ImageReference, TagName};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 use crate::kinds::stream_and_tag;
 
 /// Point a tag at an image: a container image, another tag (its present image, or with --alias whatever it will
@@ -26,22 +25,22 @@ pub(crate) struct Args {
     #[arg(value_name = "SOURCE|DESTINATION")]
     words: Vec<String>,
     /// Delete the tags
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(short, long)]
     delete: bool,
     /// Follow the source tag from now on; both must be of one image stream
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
-    alias: bool,
+    #[arg(long)]
+    pub(crate) alias: bool,
     /// What SOURCE is: imagestreamtag (istag), imagestreamimage (isimage), docker (dockerimage)
     #[arg(long, value_name = "KIND")]
     source: Option<String>,
     /// Only point at the source, never import it
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     reference: bool,
     /// Look again and again
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     scheduled: bool,
     /// Allow plain HTTP and unverified certificates
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     insecure: bool,
     /// How consumers shall pull: source or local
     #[arg(long, value_name = "POLICY", default_value = "source")]
@@ -56,37 +55,38 @@ pub(crate) struct Args {
 
 /// Sets or deletes tags.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    if args.words.is_empty() && !args.delete {
-        return Err(usage(
-            "you must specify a source and at least one destination or one or more tags to delete",
-        ));
-    }
-    let client = context.client()?;
     if args.delete {
-        return delete(&args, &client, context).await;
+        return delete(&args, context).await;
     }
-    let source = Source::parse(&args, &context.namespace)?;
-    let destinations = destinations(&args.words[1..], &context.namespace)?;
-    let mut kind = source.kind;
-    if flaw(&args, kind, &source, &destinations).is_some()
-        && kind == SourceKind::ImageStreamTag
-        && !args.alias
-    {
-        // `oc` looks the tag up before it checks the rest, so that a missing source is told first.
-        kind = present_kind(&client, &source).await?;
+    let (source, destinations) = read(&args, &context.namespace)?;
+    let client = context.client()?;
+    if let Some(flaw) = flaw(&args, source.kind, &source, &destinations) {
+        if source.kind != SourceKind::ImageStreamTag || args.alias {
+            return Err(flaw);
+        }
+        // `oc` looks the tag up before it checks the rest: a missing source is told first, and what the tag points
+        // to may be allowed what the tag is not.
+        let kind = present_kind(&client, &source).await?;
+        if let Some(flaw) = self::flaw(&args, kind, &source, &destinations) {
+            return Err(flaw);
+        }
     }
-    if let Some(flaw) = flaw(&args, kind, &source, &destinations) {
-        return Err(flaw);
-    }
-    if source.reference.name.is_empty() {
-        // A dotted name alone reads as a registry: there is nothing left to pull from it.
-        let tag = destinations.first().map_or("", |destination| &destination.text);
-        return Err(Failure::invalid("ImageStreamTag", tag, "tag.from.name: Required value"));
-    }
+    context.expect_writes(destinations.len())?;
     for (index, destination) in destinations.iter().enumerate() {
         set(&args, &source, destination, index, &client, context).await?;
     }
     Ok(())
+}
+
+/// Reads the words.
+fn read(args: &Args, namespace: &str) -> Result<(Source, Vec<Destination>), Failure> {
+    let Some((source, destinations)) = args.words.split_first() else {
+        return Err(usage(
+            "you must specify a source and at least one destination or one or more tags to delete",
+        ));
+    };
+    let source = Source::parse(source, args.source.as_deref(), namespace)?;
+    Ok((source, self::destinations(destinations, namespace)?))
 }
 
 /// What the first argument names.
@@ -99,11 +99,9 @@ struct Source {
 }
 
 impl Source {
-    fn parse(args: &Args, namespace: &str) -> Result<Self, Failure> {
-        let text = args.words[0].clone();
-        let explicit =
-            args.source.as_deref().filter(|word| !word.is_empty()).map(explicit_kind).transpose()?;
-        let mut reference = ImageReference::parse(&text)
+    fn parse(text: &str, kind: Option<&str>, namespace: &str) -> Result<Self, Failure> {
+        let explicit = kind.filter(|word| !word.is_empty()).map(explicit_kind).transpose()?;
+        let mut reference = ImageReference::parse(text)
             .map_err(|error| Failure::client(format!("invalid SOURCE: {error}")))?;
         let kind = explicit.unwrap_or_else(|| implied_kind(&reference));
         if kind != SourceKind::DockerImage {
@@ -132,7 +130,7 @@ impl Source {
                 )));
             }
         }
-        Ok(Self { text, reference, kind, current: namespace.to_owned() })
+        Ok(Self { text: text.to_owned(), reference, kind, current: namespace.to_owned() })
     }
 
     /// The namespace its stream lives in.
@@ -225,7 +223,10 @@ fn flaw(args: &Args, kind: SourceKind, source: &Source, destinations: &[Destinat
     if args.alias && kind != SourceKind::DockerImage && destinations.iter().any(across) {
         return Some(Failure::client("cannot set alias across different Image Streams"));
     }
-    None
+    // A dotted name alone reads as a registry: there is nothing left to pull from it.
+    let nameless = source.reference.name.is_empty();
+    nameless
+        .then(|| Failure::invalid("ImageStreamTag", &destinations[0].text, "tag.from.name: Required value"))
 }
 
 fn flaw_of_policies(args: &Args) -> Option<Failure> {
@@ -337,26 +338,13 @@ fn outcome(answer: &SetTagResponse, tag: &str, wait: Duration) -> Result<(), Fai
     }
 }
 
-async fn delete(args: &Args, client: &Client, context: &mut Context) -> Result<(), Failure> {
+async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let destinations = destinations(&args.words, &context.namespace)?;
-    if args.alias {
-        return Err(Failure::client("--alias and --delete may not be both specified"));
-    }
-    if let Some(flaw) = flaw_of_policies(args) {
+    if let Some(flaw) = flaw_of_delete(args) {
         return Err(flaw);
     }
-    if args.source.as_deref().is_some_and(|word| !word.is_empty()) {
-        return Err(Failure::client("cannot specify a source kind when deleting"));
-    }
-    if args.scheduled || args.insecure {
-        return Err(Failure::client("cannot set flags for importing images when deleting a tag"));
-    }
-    if args.import_mode.as_deref().is_some_and(|mode| !mode.is_empty()) {
-        return Err(Failure::client("cannot specify an import mode when deleting"));
-    }
-    if destinations.is_empty() {
-        return Err(Failure::client("at least a destination is required"));
-    }
+    context.expect_writes(destinations.len())?;
+    let client = context.client()?;
     for (index, destination) in destinations.iter().enumerate() {
         let (name, tag) = stream_and_tag_of(&destination.text)?;
         let request = DeleteTagRequest {
@@ -369,6 +357,30 @@ async fn delete(args: &Args, client: &Client, context: &mut Context) -> Result<(
         context.print(&format!("Deleted tag {}/{}.\n", destination.namespace, destination.text))?;
     }
     Ok(())
+}
+
+fn flaw_of_delete(args: &Args) -> Option<Failure> {
+    let given = |flag: &Option<String>| flag.as_deref().is_some_and(|text| !text.is_empty());
+    let refuse = |message: &str| Some(Failure::client(message));
+    if args.alias {
+        return refuse("--alias and --delete may not be both specified");
+    }
+    if let Some(flaw) = flaw_of_policies(args) {
+        return Some(flaw);
+    }
+    if given(&args.source) {
+        return refuse("cannot specify a source kind when deleting");
+    }
+    if args.scheduled || args.insecure {
+        return refuse("cannot set flags for importing images when deleting a tag");
+    }
+    if given(&args.import_mode) {
+        return refuse("cannot specify an import mode when deleting");
+    }
+    if args.words.is_empty() {
+        return refuse("at least a destination is required");
+    }
+    None
 }
 
 fn stream_and_tag_of(text: &str) -> Result<(&str, &str), Failure> {
@@ -391,4 +403,164 @@ pub(crate) fn reference_policy(word: &str) -> ReferencePolicy {
 
 fn usage(message: &str) -> Failure {
     Failure::Usage { message: message.to_owned(), hint: "See 'tagtrail tag -h' for help and examples".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::recorded;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+        #[arg(short, long, default_value = "test")]
+        namespace: String,
+    }
+
+    fn line(words: &str) -> Line {
+        Line::try_parse_from(["tag"].into_iter().chain(words.split_whitespace())).expect("flags")
+    }
+
+    /// What is told without asking the server. Empty: nothing.
+    fn refusal(line: &Line) -> String {
+        let Line { args, namespace } = line;
+        let flaw = if args.delete {
+            destinations(&args.words, namespace).err().or_else(|| flaw_of_delete(args))
+        } else {
+            match read(args, namespace) {
+                Ok((source, destinations)) => flaw(args, source.kind, &source, &destinations),
+                Err(failure) => Some(failure),
+            }
+        };
+        let words = if args.delete { &args.words[..] } else { args.words.get(1..).unwrap_or_default() };
+        let targets = destinations(words, namespace).unwrap_or_default();
+        let form = || targets.iter().find_map(|to| stream_and_tag_of(&to.text).err());
+        flaw.or_else(form).map(|failure| failure.text()).unwrap_or_default()
+    }
+
+    #[test]
+    fn mistakes_are_told_in_the_words_of_oc() {
+        let check =
+            |words: &str, want: &str| assert_eq!(refusal(&line(words)), format!("{want}\n"), "{words}");
+        check(
+            "",
+            "error: you must specify a source and at least one destination or one or more tags to delete\nSee 'tagtrail tag -h' for help and examples",
+        );
+        check("a", "error: at least a destination is required");
+        check("quay.io/o/a:1 x", "error: \"x\" must be of the form <stream_name>:<tag>");
+        check("quay.io/o/a:1 a/b/c:1", "error: invalid image stream \"a/b/c:1\"");
+        check("quay.io/o/a:1 /c:1", "error: invalid namespace \"\" for image stream \"/c:1\"");
+        check("quay.io/o/a:1 c/", "error: invalid name \"\" for image stream \"c/\"");
+        check(
+            "quay.io/o/a:1 c/:1",
+            "Error from server (BadRequest): ImageStreamTags must be retrieved with <name>:<tag>",
+        );
+        check("Bad:Ref:: x:1", "error: invalid SOURCE: invalid reference format");
+        check("p@7866 p:zero", "error: invalid SOURCE: invalid reference format");
+        check(
+            "--source=foo a:1 x:1",
+            "error: invalid source \"foo\"; valid values are docker, dockerimage, imagestreamimage, imagestreamtag, isimage, istag\nSee 'tagtrail tag -h' for help and examples",
+        );
+        check(
+            "--source=istag quay.io/o/a:1 x:1",
+            "error: server in SOURCE is only allowed when providing a container image",
+        );
+        check(
+            "--source=istag my.app:1 x:2",
+            "error: server in SOURCE is only allowed when providing a container image",
+        );
+        check(
+            "--source=istag a x:1",
+            "error: --source=ImageStreamTag requires a valid <name>:<tag> in SOURCE",
+        );
+        check(
+            "--source=isimage a:1 x:1",
+            "error: --source=ImageStreamImage requires a valid <name>@<id> in SOURCE",
+        );
+        check("a:1 x:1 --alias", "error: cannot set alias across different Image Streams");
+        check("x:1 x:2 --alias --scheduled", "error: only container images can have importing flags set");
+        check("-d --alias x:1", "error: --alias and --delete may not be both specified");
+        check("-d --scheduled x:1", "error: cannot set flags for importing images when deleting a tag");
+        check("-d --source=docker x:1", "error: cannot specify a source kind when deleting");
+        check("-d --import-mode=Legacy x:1", "error: cannot specify an import mode when deleting");
+        check(
+            "--reference-policy=foo quay.io/o/a:1 x:1",
+            "error: reference policy must be set to 'source' or 'local'",
+        );
+        check(
+            "--import-mode=foo quay.io/o/a:1 x:1",
+            "error: valid ImportMode values are Legacy or PreserveOriginal",
+        );
+        check("my.app:1 x:1", "The ImageStreamTag \"x:1\" is invalid: tag.from.name: Required value");
+    }
+
+    #[test]
+    fn recorded_mistakes_are_told_the_same() {
+        let mut seen = 0;
+        for step in recorded::steps() {
+            // What only the server can know is told by the server.
+            let ours = step.stderr.starts_with("error: ") || step.stderr.contains("(BadRequest)");
+            if step.argv[0] != "tag"
+                || step.rc == 0
+                || !ours
+                || step.stderr.contains("not currently pointing")
+            {
+                continue;
+            }
+            let line = Line::try_parse_from(&step.argv).expect("recorded words");
+            assert_eq!(refusal(&line), step.stderr.replace("'oc tag", "'tagtrail tag"), "{}", step.place);
+            seen += 1;
+        }
+        assert!(seen > 15, "only {seen} recorded mistakes were replayed");
+    }
+
+    #[test]
+    fn recorded_answers_are_told_the_same() {
+        let mut seen = 0;
+        for step in recorded::steps() {
+            if step.argv[0] != "tag" || step.rc != 0 || step.stdout.starts_with("Deleted") {
+                continue;
+            }
+            let Line { args, namespace } = Line::try_parse_from(&step.argv).expect("recorded words");
+            let (source, destinations) = read(&args, &namespace).expect("recorded words");
+            assert!(flaw(&args, source.kind, &source, &destinations).is_none(), "{}", step.place);
+            let told = destinations.iter().map(|to| {
+                let (name, tag) = stream_and_tag_of(&to.text).expect("recorded words");
+                let stream = step.state.iter().find(|s| s.name == name && s.namespace == to.namespace);
+                let made = stream
+                    .and_then(|s| s.tags.iter().find(|t| t.name == tag)?.spec.as_ref()?.source.as_ref());
+                message(&args, to, &namespace, &shown_source(&source, made))
+            });
+            assert_eq!(told.collect::<String>(), step.stdout, "{}", step.place);
+            seen += 1;
+        }
+        assert!(seen > 40, "only {seen} recorded answers were replayed");
+    }
+
+    #[test]
+    fn a_source_names_its_namespace_as_typed() {
+        let check = |words: &str, made: (SourceKind, &str), want: &str| {
+            let Line { args, namespace } = line(words);
+            let (source, destinations) = read(&args, &namespace).expect("words");
+            let made = TagSource { kind: made.0.into(), namespace: String::new(), name: made.1.into() };
+            let shown = shown_source(&source, Some(&made));
+            assert_eq!(message(&args, &destinations[0], &namespace, &shown), format!("{want}\n"));
+        };
+        check("nope x:1", (SourceKind::DockerImage, "nope"), "Tag x:1 set to nope.");
+        check(
+            "p:refd p:copy",
+            (SourceKind::DockerImage, "quay.io/org/many:dev"),
+            "Tag p:copy set to quay.io/org/many:dev.",
+        );
+        check("test/a:1 x:1", (SourceKind::ImageStreamImage, "a@d"), "Tag x:1 set to test/a@d.");
+        check(
+            "q/a:1 other/z:3 --scheduled --source=docker",
+            (SourceKind::DockerImage, "q/a:1"),
+            "Tag other/z:3 set to q/a:1 periodically.",
+        );
+        check("p:a p:alias --alias", (SourceKind::ImageStreamTag, "p:a"), "Tag p:alias set up to track p:a.");
+    }
 }

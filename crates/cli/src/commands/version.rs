@@ -4,13 +4,12 @@ use tagtrail_api::v1::GetStatusRequest;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
 
 /// Say which version this is, and which the server is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Do not ask the server
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = on_off, hide_default_value = true)]
+    #[arg(long)]
     client: bool,
 }
 

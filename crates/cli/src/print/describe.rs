@@ -181,3 +181,209 @@ impl Sections {
         self.map("Annotations", &rest);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
+
+    use tagtrail_api::v1::{Entry, ImportPolicy, TagSource};
+
+    use super::*;
+    use crate::recorded;
+
+    /// Puts a recorded stream into the words the server would choose. Which blocks there are, and in which order,
+    /// is the server's to say: here the recorded text says it.
+    pub(crate) fn described(stream: &ImageStream, text: &str) -> ImageStreamDescription {
+        let body = text.split_once("\n\n").map_or("", |(_, body)| body);
+        let headings = body.lines().filter(|line| !line.is_empty() && !line.starts_with([' ', '\t']));
+        let headings =
+            headings.take_while(|line| !line.starts_with("Image Name:") && !line.starts_with("Name:"));
+        let block = |heading: &str| {
+            let (tag, aliases) = match heading.split_once(" (") {
+                Some((tag, aliases)) => {
+                    (tag, aliases.trim_end_matches(')').split(", ").map(str::to_owned).collect())
+                }
+                None => (heading, Vec::new()),
+            };
+            let spec =
+                stream.tags.iter().find(|known| known.name == tag).and_then(|known| known.spec.clone());
+            let status = stream.statuses.iter().find(|status| status.tag == tag).cloned().unwrap_or_default();
+            let observed = [
+                status.items.first().map(|item| item.generation),
+                status.import_failure.as_ref().map(|c| c.generation),
+            ];
+            let wanted = spec
+                .as_ref()
+                .filter(|spec| spec.source.is_some() && !spec.reference)
+                .map(|spec| spec.generation);
+            TagDescription {
+                tag: tag.to_owned(),
+                aliases,
+                spec,
+                importing: wanted > Some(observed.into_iter().flatten().max().unwrap_or(0)),
+                import_failure: status.import_failure,
+                history_length: status.history_length,
+                items: status.items,
+            }
+        };
+        let tags: BTreeSet<&str> = stream
+            .tags
+            .iter()
+            .map(|tag| &*tag.name)
+            .chain(stream.statuses.iter().map(|status| &*status.tag))
+            .collect();
+        let images: BTreeSet<&str> =
+            stream.statuses.iter().flat_map(|status| &status.items).map(|item| &*item.image).collect();
+        ImageStreamDescription {
+            stream: Some(stream.clone()),
+            unique_images: images.len() as u64,
+            tag_count: tags.len() as u64,
+            tags: headings.map(block).collect(),
+        }
+    }
+
+    #[test]
+    fn everything_recorded_is_described_the_same() {
+        let mut seen = 0;
+        for step in recorded::steps() {
+            let is_stream = step.argv.get(1).is_some_and(|word| word == "is" || word.starts_with("is/"));
+            if step.argv[0] != "describe" || step.rc != 0 || !is_stream {
+                continue;
+            }
+            let namespace =
+                step.argv.iter().skip_while(|word| *word != "-n").nth(1).map_or("test", String::as_str);
+            let name = step.argv[1].strip_prefix("is/").or(step.argv.get(2).map(String::as_str));
+            let meant = |stream: &&ImageStream| {
+                stream.namespace == namespace && name.is_none_or(|name| name == stream.name)
+            };
+            let parts: Vec<&str> = step.stdout.split("\n\n\nName:").collect();
+            let texts: Vec<String> = step
+                .state
+                .iter()
+                .filter(meant)
+                .zip(parts)
+                .map(|(one, text)| stream(&described(one, text), recorded::now()))
+                .collect();
+            assert_eq!(recorded::normalised(&texts.join("\n\n")), step.stdout, "{}", step.place);
+            seen += 1;
+        }
+        assert!(seen > 60, "only {seen} recorded descriptions were replayed");
+    }
+
+    #[test]
+    fn notes_of_several_lines_are_laid_out_as_oc_lays_them_out() {
+        let annotations = [
+            ("description", "A multi\nline description"),
+            ("multi", "a\nb\n"),
+            ("openshift.io/display-name", "Lab"),
+            ("zzz", "last\nvalue"),
+        ];
+        let description = ImageStreamDescription {
+            stream: Some(ImageStream {
+                namespace: "test".into(),
+                name: "lab".into(),
+                labels: [("app", "demo"), ("tier", "back")].map(|(k, v)| (k.into(), v.into())).into(),
+                annotations: annotations.map(|(k, v)| (k.into(), v.into())).into(),
+                repository: "r/test/lab".into(),
+                ..ImageStream::default()
+            }),
+            ..ImageStreamDescription::default()
+        };
+        let want = "Name:\t\tlab
+Namespace:\ttest
+Labels:\t\tapp=demo
+\t\ttier=back
+Description:\tA multi
+\t\tline description
+Annotations:\tmulti=a
+\t\tb
+\t\t
+\t\topenshift.io/display-name=Lab
+\t\tzzz=last
+value
+Image Repository:\tr/test/lab
+Image Lookup:\t\tlocal=false
+Tags:\t\t\t<none>
+";
+        assert_eq!(stream(&description, recorded::now()), want);
+    }
+
+    #[test]
+    fn a_source_is_told_in_one_line() {
+        let check = |kind: SourceKind, from: &str, flags: &str, want: &str| {
+            let (namespace, name) =
+                from.split_once('/').filter(|_| kind != SourceKind::DockerImage).unwrap_or(("", from));
+            let spec = TagSpec {
+                source: Some(TagSource { kind: kind.into(), namespace: namespace.into(), name: name.into() }),
+                reference: flags.contains("reference"),
+                import_policy: Some(ImportPolicy {
+                    scheduled: flags.contains("scheduled"),
+                    ..ImportPolicy::default()
+                }),
+                ..TagSpec::default()
+            };
+            assert_eq!(source(Some(&spec), "test"), want);
+        };
+        check(SourceKind::DockerImage, "quay.io/o/a:1", "", "tagged from quay.io/o/a:1");
+        check(SourceKind::DockerImage, "a:1", "scheduled", "updates automatically from registry a:1");
+        check(SourceKind::DockerImage, "a:1", "reference scheduled", "reference to registry a:1");
+        check(SourceKind::ImageStreamTag, "app:v1", "", "tagged from app:v1");
+        check(SourceKind::ImageStreamTag, "test/app:v1", "", "tagged from app:v1");
+        check(SourceKind::ImageStreamTag, "other/app:v1", "reference", "reference to other/app:v1");
+        check(SourceKind::ImageStreamImage, "other/app@d", "", "tagged from other/app@d");
+        check(SourceKind::ImageStreamImage, "app@d", "reference", "reference to image app@d");
+        assert_eq!(source(None, "test"), "no spec tag");
+        assert_eq!(source(Some(&TagSpec::default()), "test"), "tag without source image");
+    }
+
+    #[test]
+    fn a_tag_shows_its_notes_and_its_troubles() {
+        let entry = |(key, value): (&str, &str)| Entry { key: key.into(), value: value.into() };
+        let item = |image: &str, reference: &str| HistoryItem {
+            image: image.into(),
+            docker_image_reference: reference.into(),
+            ..HistoryItem::default()
+        };
+        let tag = TagDescription {
+            tag: "1".into(),
+            aliases: vec!["a".into(), "b".into()],
+            spec: Some(TagSpec {
+                import_policy: Some(ImportPolicy { insecure: true, ..ImportPolicy::default() }),
+                reference_policy: ReferencePolicy::Local.into(),
+                annotations: [
+                    ("description", "mine"),
+                    ("sampleRepo", "https://r"),
+                    ("supports", "x,y"),
+                    ("tags", "p,q"),
+                ]
+                .map(entry)
+                .into(),
+                ..TagSpec::default()
+            }),
+            importing: true,
+            items: vec![item("sha256:1", "a@sha256:1"), item("sha256:2", "a@sha256:3"), item("", "a:x")],
+            ..TagDescription::default()
+        };
+        let mut text = Sections::default();
+        block(&mut text, &tag, "test", recorded::now());
+        let want = "1 (a, b)
+  tag without source image
+    will use insecure HTTPS or HTTP connections
+    prefer registry pullthrough when referencing this tag
+
+  mine
+  Tags: p, q
+  Supports: x, y
+  Example Repo: https://r
+
+  ~ importing latest image ...
+  * a@sha256:1
+      292 years ago
+    a@sha256:3
+      292 years ago\tsha256:2
+    a:x
+      292 years ago
+";
+        assert_eq!(text.0, want);
+    }
+}

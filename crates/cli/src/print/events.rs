@@ -41,6 +41,9 @@ fn in_words(fact: &Fact) -> String {
             format!("{} follows {}", set.tag, source.map_or("nothing", |source| &source.name))
         }
         Fact::TagDeleted(deleted) => format!("{} deleted", deleted.tag),
+        Fact::TagMoved(moved) if moved.change() == HistoryChange::Renewed => {
+            format!("{} still is {}", moved.tag, reference(moved.item.as_ref()))
+        }
         Fact::TagMoved(moved) => {
             let was = moved
                 .previous
@@ -55,7 +58,10 @@ fn in_words(fact: &Fact) -> String {
         }
         Fact::FailureCleared(cleared) => format!("{} failure cleared", cleared.tag),
         Fact::ImageRecorded(image) => format!("image {}", image.docker_image_reference),
-        Fact::ImportFinished(finished) => format!("import of {} tags finished", finished.outcomes.len()),
+        Fact::ImportFinished(finished) => match finished.outcomes.as_slice() {
+            [outcome] => format!("import of {} finished", outcome.tag),
+            outcomes => format!("import of {} tags finished", outcomes.len()),
+        },
     }
 }
 
@@ -92,7 +98,6 @@ fn fact_json(fact: &Fact) -> (&'static str, Value) {
     let name = match fact {
         Fact::StreamCreated(created) => {
             object.put("lookupLocal", created.lookup_local);
-            object.text("dockerImageRepository", &created.docker_image_repository);
             object.put("labels", entries(&created.labels));
             object.put("annotations", entries(&created.annotations));
             "streamCreated"

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
+pub(crate) mod output;
 pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod tabs;

@@ -202,8 +202,7 @@ fn headers(kind: Kind, wide: bool) -> &'static [&'static str] {
 }
 
 fn shown_repository(stream: &ImageStream) -> &str {
-    let shown = [&stream.public_repository, &stream.docker_image_repository, &stream.repository];
-    shown.into_iter().find(|repository| !repository.is_empty()).map_or("", String::as_str)
+    if stream.public_repository.is_empty() { &stream.repository } else { &stream.public_repository }
 }
 
 fn labels(labels: Option<&BTreeMap<String, String>>) -> String {

@@ -135,8 +135,7 @@ impl<'a> Draft<'a> {
     /// A new stream starts at generation 1, whatever the same command does to it next (spec §2.1).
     fn create_stream(&mut self, lookup_local: bool, labels: Entries, annotations: Entries) {
         self.generation = 1;
-        let docker_image_repository = String::new();
-        self.happen(Fact::StreamCreated { lookup_local, docker_image_repository, labels, annotations });
+        self.happen(Fact::StreamCreated { lookup_local, labels, annotations });
     }
 
     /// Adds an item to a tag's history by OpenShift's rule (spec §2.6). Gives whether the newest item is another

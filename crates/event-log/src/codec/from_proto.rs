@@ -46,7 +46,6 @@ fn fact(fact: ProtoFact) -> Decoded<Fact> {
     Ok(match fact {
         ProtoFact::StreamCreated(created) => Fact::StreamCreated {
             lookup_local: created.lookup_local,
-            docker_image_repository: created.docker_image_repository,
             labels: entries(created.labels),
             annotations: entries(created.annotations),
         },

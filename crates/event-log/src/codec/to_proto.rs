@@ -36,10 +36,9 @@ pub fn event(recorded: &Recorded) -> v1::Event {
 
 fn fact(fact: &Fact) -> ProtoFact {
     match fact {
-        Fact::StreamCreated { lookup_local, docker_image_repository, labels, annotations } => {
+        Fact::StreamCreated { lookup_local, labels, annotations } => {
             ProtoFact::StreamCreated(v1::StreamCreated {
                 lookup_local: *lookup_local,
-                docker_image_repository: docker_image_repository.clone(),
                 labels: entries(labels),
                 annotations: entries(annotations),
             })

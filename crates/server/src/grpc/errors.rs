@@ -53,8 +53,13 @@ pub(super) fn no_bytes(error: &BlobError) -> Status {
     status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), error.to_string())
 }
 
+/// A request that is malformed in itself, whatever the state of the streams.
 pub(super) fn usage(text: String) -> Status {
-    refused(&Refusal::Usage(text))
+    status(Code::InvalidArgument, "USAGE", ("", String::new()), text)
+}
+
+pub(super) fn bad_page_token(text: &str) -> Status {
+    usage(format!("\"{text}\" is not a page token: give the next_page_token of the page before"))
 }
 
 pub(super) fn internal(error: &dyn std::fmt::Display) -> Status {

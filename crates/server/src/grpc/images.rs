@@ -11,6 +11,9 @@ use tonic::{Request, Response, Status};
 use super::{Services, check, errors};
 use crate::convert;
 
+/// Most images in one page: each may bring a configuration of some kilobytes.
+const PAGE: usize = 100;
+
 #[tonic::async_trait]
 impl ImageService for Services {
     async fn get_image(
@@ -24,6 +27,29 @@ impl ImageService for Services {
         let digest = Digest::parse(&request.digest).map_err(|_| missing())?;
         let image = self.images.find(&digest, request.include_manifest).map_err(|e| errors::no_bytes(&e))?;
         Ok(Response::new(v1::GetImageResponse { image: Some(image.ok_or_else(missing)?) }))
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<v1::ListImagesRequest>,
+    ) -> Result<Response<v1::ListImagesResponse>, Status> {
+        let request = request.into_inner();
+        let size = match request.page_size as usize {
+            0 => PAGE,
+            size => size.min(PAGE),
+        };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            text => Some(Digest::parse(text).map_err(|_| errors::bad_page_token(text))?),
+        };
+        let digests = self.view.images(after.as_ref(), size);
+        let next_page_token = match digests.last() {
+            Some(last) if digests.len() == size => last.to_string(),
+            _ => String::new(),
+        };
+        let images = digests.iter().filter_map(|digest| self.images.find(digest, false).transpose());
+        let images = images.collect::<Result<_, _>>().map_err(|error| errors::no_bytes(&error))?;
+        Ok(Response::new(v1::ListImagesResponse { images, next_page_token }))
     }
 
     async fn get_image_stream_image(

@@ -131,7 +131,7 @@ impl ImageStreamService for Services {
         // Items are numbered from the oldest, so a page stays what it was while new ones come.
         let before = match request.page_token.as_str() {
             "" => tag_state.history_length,
-            text => text.parse().map_err(|_| bad_token(text))?,
+            text => text.parse().map_err(|_| errors::bad_page_token(text))?,
         };
         let items = self.view.history(&key, &tag, before, history_limit(request.page_size));
         let next_page_token = match items.last() {
@@ -199,10 +199,6 @@ fn token(text: &str) -> Result<Option<StreamKey>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let (namespace, name) = text.split_once('/').ok_or_else(|| bad_token(text))?;
-    StreamKey::parse(namespace, name).map(Some).map_err(|_| bad_token(text))
-}
-
-fn bad_token(text: &str) -> Status {
-    errors::usage(format!("\"{text}\" is not a page token: give the next_page_token of the page before"))
+    let (namespace, name) = text.split_once('/').ok_or_else(|| errors::bad_page_token(text))?;
+    StreamKey::parse(namespace, name).map(Some).map_err(|_| errors::bad_page_token(text))
 }

@@ -1,0 +1,85 @@
+//! Finds the objects a command is about.
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::kinds::{Kind, stream_and_id, stream_and_tag};
+use crate::print::table::{self, Object};
+
+/// Asks the server for objects.
+pub(crate) struct Finder<'a> {
+    /// The server.
+    pub(crate) client: &'a Client,
+    /// Where to look. Empty: everywhere.
+    pub(crate) namespace: &'a str,
+    /// Whether to fetch all of the history.
+    pub(crate) whole: bool,
+}
+
+impl Finder<'_> {
+    /// The object of that name.
+    pub(crate) async fn named(&self, kind: Kind, name: &str) -> Result<Object, Failure> {
+        let Self { client, namespace, whole } = self;
+        match kind {
+            Kind::Stream => {
+                let mut stream = client.stream(namespace, name, u32::from(!whole)).await?;
+                if *whole {
+                    client.fill_history(&mut stream).await?;
+                }
+                client.name_repository(&mut stream);
+                Ok(Object::Stream(stream))
+            }
+            Kind::StreamTag | Kind::ImageTag => {
+                let (stream, tag) = stream_and_tag(name).ok_or_else(|| bad_name(kind))?;
+                let mut found = client.tag(namespace, stream, tag, kind == Kind::ImageTag).await?;
+                if let (true, Some(stream)) = (whole, &mut found.stream) {
+                    client.fill_history(stream).await?;
+                }
+                Ok(if kind == Kind::ImageTag { Object::ImageTag(found) } else { Object::StreamTag(found) })
+            }
+            Kind::StreamImage => {
+                let (stream, id) = stream_and_id(name).ok_or_else(|| bad_name(kind))?;
+                let (stream, image) = client.stream_image(namespace, stream, id).await?;
+                Ok(Object::StreamImage { stream, image, name: name.to_owned() })
+            }
+            Kind::Image => Ok(Object::Image(client.image(name).await?)),
+        }
+    }
+
+    /// All objects of a kind.
+    pub(crate) async fn all(&self, kind: Kind, selector: &str) -> Result<Vec<Object>, Failure> {
+        match kind {
+            Kind::StreamImage => {
+                return Err(Failure::server(
+                    "NotFound",
+                    "Unable to list \"image.openshift.io/v1, Resource=imagestreamimages\": the server could not find the requested resource",
+                ));
+            }
+            Kind::Image => {
+                let images = self.client.list_images().await?;
+                return Ok(images.into_iter().map(Object::Image).collect());
+            }
+            Kind::Stream | Kind::StreamTag | Kind::ImageTag => {}
+        }
+        let mut streams = self.client.list_streams(self.namespace, selector, u32::from(!self.whole)).await?;
+        if self.whole {
+            for stream in &mut streams {
+                self.client.fill_history(stream).await?;
+            }
+        }
+        Ok(match kind {
+            Kind::Stream => {
+                streams.iter_mut().for_each(|stream| self.client.name_repository(stream));
+                streams.into_iter().map(Object::Stream).collect()
+            }
+            Kind::StreamTag => {
+                streams.iter().flat_map(|s| table::tags_of(s, true)).map(Object::StreamTag).collect()
+            }
+            _ => streams.iter().flat_map(|s| table::tags_of(s, false)).map(Object::ImageTag).collect(),
+        })
+    }
+}
+
+fn bad_name(kind: Kind) -> Failure {
+    let form = if kind == Kind::StreamImage { "<name>@<id>" } else { "<name>:<tag>" };
+    Failure::server("BadRequest", &format!("{} must be retrieved with {form}", kind.plural_words()))
+}
