@@ -3,7 +3,9 @@
 use tagtrail_api::v1;
 use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
-use tagtrail_domain::{ImageReference, Namespace, Refusal, StreamKey, StreamState, TagName, Timestamp};
+use tagtrail_domain::{
+    HistoryItem, ImageReference, Namespace, Refusal, StreamKey, StreamState, TagName, TagState, Timestamp,
+};
 use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{View, describe};
 
@@ -14,8 +16,27 @@ pub(crate) const HISTORY_LIMIT: usize = 1_000;
 
 /// Puts streams into the words of the wire.
 pub(crate) struct Shown<'a> {
-    pub(crate) view: &'a View,
+    pub(crate) histories: &'a dyn Histories,
     pub(crate) repository: &'a Repository,
+}
+
+/// The histories that go with a stream's state: those of now, or those of then.
+pub(crate) trait Histories {
+    /// At most `limit` items of a tag, newest first, older than number `before` (the oldest is 0).
+    fn items(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem>;
+
+    /// How many different images the history of a stream holds. Items without an image count as one (spec §4.6).
+    fn unique_images(&self, key: &StreamKey) -> u64;
+}
+
+impl Histories for View {
+    fn items(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+        self.history(key, tag, before, limit).into_iter().map(|(_, current)| current.item).collect()
+    }
+
+    fn unique_images(&self, key: &StreamKey) -> u64 {
+        View::unique_images(self, key)
+    }
 }
 
 impl Shown<'_> {
@@ -29,19 +50,43 @@ impl Shown<'_> {
         let stream = state.life.as_ref()?;
         let mut shown = self.header(key, state)?;
         for (tag, state) in &stream.tags {
-            if let Some(spec) = &state.spec {
-                shown.tags.push(v1::Tag { name: tag.to_string(), spec: Some(to_proto::tag_spec(spec)) });
-            }
-            if state.has_status() {
-                shown.statuses.push(v1::TagStatus {
-                    tag: tag.to_string(),
-                    items: self.items(key, tag, state.history_length, limit),
-                    history_length: state.history_length,
-                    import_failure: state.condition.as_ref().map(to_proto::import_condition),
-                });
-            }
+            self.add_tag(&mut shown, key, tag, state, limit);
         }
         Some(shown)
+    }
+
+    /// The same with this tag alone. The cost does not grow with the other tags.
+    pub(crate) fn stream_of_tag(
+        &self,
+        key: &StreamKey,
+        state: &StreamState,
+        tag: &TagName,
+        limit: usize,
+    ) -> Option<v1::ImageStream> {
+        let mut shown = self.header(key, state)?;
+        self.add_tag(&mut shown, key, tag, state.life.as_ref()?.tags.get(tag)?, limit);
+        Some(shown)
+    }
+
+    fn add_tag(
+        &self,
+        shown: &mut v1::ImageStream,
+        key: &StreamKey,
+        tag: &TagName,
+        state: &TagState,
+        limit: usize,
+    ) {
+        if let Some(spec) = &state.spec {
+            shown.tags.push(v1::Tag { name: tag.to_string(), spec: Some(to_proto::tag_spec(spec)) });
+        }
+        if state.has_status() {
+            shown.statuses.push(v1::TagStatus {
+                tag: tag.to_string(),
+                items: self.items(key, tag, state.history_length, limit),
+                history_length: state.history_length,
+                import_failure: state.condition.as_ref().map(to_proto::import_condition),
+            });
+        }
     }
 
     /// The same without tags.
@@ -77,8 +122,7 @@ impl Shown<'_> {
         before: u64,
         limit: usize,
     ) -> Vec<v1::HistoryItem> {
-        let items = self.view.history(key, tag, before, limit);
-        items.iter().map(|(_, current)| to_proto::history_item(&current.item)).collect()
+        self.histories.items(key, tag, before, limit).iter().map(to_proto::history_item).collect()
     }
 
     /// A living stream put into words.
@@ -100,7 +144,7 @@ impl Shown<'_> {
         };
         Some(v1::ImageStreamDescription {
             stream: self.header(key, state),
-            unique_images: self.view.unique_images(key),
+            unique_images: self.histories.unique_images(key),
             tag_count: stream.tags.len() as u64,
             tags: describe::blocks(key, stream).into_iter().map(block).collect(),
         })

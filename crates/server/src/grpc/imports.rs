@@ -9,8 +9,8 @@ use tagtrail_domain::{Command, Fact, FailureKind, ImageReference, Refusal, Strea
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors, result};
-use crate::convert;
+use super::{Services, Writes, check, errors};
+use crate::convert::{self, Shown};
 use crate::importing::{Answer, AnsweredImage};
 use crate::writer::{Origin, Written};
 
@@ -48,8 +48,8 @@ impl ImportService for Services {
             return Ok(Response::new(self.answer_again(&key, &written)?));
         }
         let mut response = self.answer(&answer, request.dry_run);
-        self.show_stream(&mut response, &key, &written.after);
-        response.result = Some(result(&written));
+        show_stream(&mut response, &key, &written.after, &self.shown());
+        response.result = Some(self.result(&written)?);
         Ok(Response::new(response))
     }
 }
@@ -101,12 +101,6 @@ impl Services {
         }
     }
 
-    fn show_stream(&self, response: &mut v1::ImportResponse, key: &StreamKey, state: &StreamState) {
-        let shown = self.shown();
-        response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
-        response.description = shown.description(key, state, convert::HISTORY_LIMIT);
-    }
-
     /// What this request was answered the first time, if there was one: before a registry is asked again.
     fn first_answer(&self, key: &StreamKey, origin: &Origin) -> Result<Option<v1::ImportResponse>, Status> {
         if origin.request_id.is_empty() {
@@ -125,9 +119,10 @@ impl Services {
     /// The first answer, from the events it made: what became of each tag stands in the last of them.
     fn answer_again(&self, key: &StreamKey, written: &Written) -> Result<v1::ImportResponse, Status> {
         let events = self.events_of(written)?;
-        let state = self.stream_after(key, written)?;
-        let mut response = v1::ImportResponse { result: Some(result(written)), ..Default::default() };
-        self.show_stream(&mut response, key, &state);
+        let after = self.after(key, written)?;
+        let state = &after.state;
+        let mut response = v1::ImportResponse { result: Some(self.result(written)?), ..Default::default() };
+        show_stream(&mut response, key, state, &self.shown_after(&after));
         if let Some(finished) = finished(&events) {
             let from_repository = !finished.repository.is_empty();
             for outcome in &finished.outcomes {
@@ -136,7 +131,7 @@ impl Services {
                 let reference = source.and_then(|source| ImageReference::parse(&source.name).ok());
                 let (image, failure) = match &outcome.result {
                     Ok(digest) => (self.images.find(digest, false).map_err(|e| errors::no_bytes(&e))?, None),
-                    Err(reason) => (None, Some(failure(&events, &state, &outcome.tag, reason))),
+                    Err(reason) => (None, Some(failure(&events, state, &outcome.tag, reason))),
                 };
                 response.results.push(v1::ImportResult {
                     source_tag: reference.map(|r| r.with_defaults().tag).unwrap_or_default(),
@@ -149,6 +144,11 @@ impl Services {
         }
         Ok(response)
     }
+}
+
+fn show_stream(response: &mut v1::ImportResponse, key: &StreamKey, state: &StreamState, shown: &Shown<'_>) {
+    response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
+    response.description = shown.description(key, state, convert::HISTORY_LIMIT);
 }
 
 fn finished(events: &[Recorded]) -> Option<&ImportFinished> {

@@ -48,7 +48,7 @@ pub(crate) struct Services {
 
 impl Services {
     fn shown(&self) -> Shown<'_> {
-        Shown { view: &self.view, repository: &self.config.repository }
+        Shown { histories: &*self.view, repository: &self.config.repository }
     }
 
     async fn write(&self, key: &StreamKey, command: Command, origin: Origin) -> Result<Written, Status> {
@@ -148,14 +148,6 @@ writes! {
     SetTagRequest "tag" without wait_ms;
     DeleteTagRequest "delete-tag";
     ImportRequest "import";
-}
-
-fn result(written: &Written) -> v1::WriteResult {
-    v1::WriteResult {
-        sequence: written.sequence(),
-        revision: written.after.revision,
-        repeated: written.repeated,
-    }
 }
 
 fn check<T>(result: Result<T, Refusal>) -> Result<T, Status> {

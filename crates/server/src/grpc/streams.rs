@@ -3,11 +3,11 @@
 use tagtrail_api::v1;
 use tagtrail_api::v1::image_stream_service_server::ImageStreamService;
 use tagtrail_domain::command::UpdateMetadata;
-use tagtrail_domain::{Command, Namespace, Refusal, StreamKey, StreamState};
+use tagtrail_domain::{Command, Namespace, Refusal, StreamKey};
 use tagtrail_projection::labels::Selector;
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors, result};
+use super::{Services, Writes, check, errors};
 use crate::convert::{self, history_limit};
 
 /// Most streams in one page.
@@ -32,10 +32,10 @@ impl ImageStreamService for Services {
             return Ok(Response::new(v1::CreateImageStreamResponse::default()));
         }
         let written = self.write(&key, command, origin).await?;
-        let state = self.stream_after(&key, &written)?;
+        let state = self.after(&key, &written)?.state;
         Ok(Response::new(v1::CreateImageStreamResponse {
             stream: self.shown().header(&key, &state),
-            result: Some(result(&written)),
+            result: Some(self.result(&written)?),
         }))
     }
 
@@ -47,7 +47,7 @@ impl ImageStreamService for Services {
         let origin = request.origin()?;
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let written = self.write(&key, Command::DeleteStream, origin).await?;
-        Ok(Response::new(v1::DeleteImageStreamResponse { result: Some(result(&written)) }))
+        Ok(Response::new(v1::DeleteImageStreamResponse { result: Some(self.result(&written)?) }))
     }
 
     async fn get_image_stream(
@@ -155,10 +155,10 @@ impl ImageStreamService for Services {
             return Ok(Response::new(v1::SetLookupPolicyResponse::default()));
         }
         let written = self.write(&key, command, origin).await?;
-        let state = self.stream_after(&key, &written)?;
+        let state = self.after(&key, &written)?.state;
         Ok(Response::new(v1::SetLookupPolicyResponse {
             stream: self.shown().header(&key, &state),
-            result: Some(result(&written)),
+            result: Some(self.result(&written)?),
         }))
     }
 
@@ -187,10 +187,10 @@ impl ImageStreamService for Services {
             return Ok(Response::new(v1::UpdateMetadataResponse::default()));
         }
         let written = self.write(&key, command, origin).await?;
-        let state: std::sync::Arc<StreamState> = self.stream_after(&key, &written)?;
+        let state = self.after(&key, &written)?.state;
         Ok(Response::new(v1::UpdateMetadataResponse {
             stream: self.shown().header(&key, &state),
-            result: Some(result(&written)),
+            result: Some(self.result(&written)?),
         }))
     }
 }

@@ -8,8 +8,9 @@ use tagtrail_domain::command::SetTag;
 use tagtrail_domain::{Command, Refusal, StreamKey, StreamState, TagName};
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors, past, result};
-use crate::convert;
+use super::past::{self, After};
+use super::{Services, Writes, check, errors};
+use crate::convert::{self, Shown};
 
 /// The longest a caller may wait for an import.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -41,17 +42,17 @@ impl TagService for Services {
         });
         let written = self.write(&key, command, origin).await?;
         let source = past::source_set(&self.events_of(&written)?);
-        let mut state = self.stream_after(&key, &written)?;
-        let source = source.or_else(|| convert::current_source(&state, &tag));
+        let mut after = self.after(&key, &written)?;
+        let source = source.or_else(|| convert::current_source(&after.state, &tag));
         if !wait.is_zero() {
             self.wait_for_import(&key, &tag, wait).await;
-            state = self.view.stream(&key);
+            after = After::now(self.view.stream(&key));
         }
-        let importing = self.work.is_importing(&key, &tag, &state);
+        let importing = self.work.is_importing(&key, &tag, &after.state);
         Ok(Response::new(v1::SetTagResponse {
             source,
-            tag: self.tag(&key, &state, &tag)?,
-            result: Some(result(&written)),
+            tag: self.tag(&self.shown_after(&after), &key, &after.state, &tag, 1)?,
+            result: Some(self.result(&written)?),
             importing,
         }))
     }
@@ -64,7 +65,7 @@ impl TagService for Services {
         let origin = request.origin()?;
         let key = tag_of(&request.namespace, &request.name, &request.tag)?;
         let written = self.write(&key, Command::DeleteTag { tag: request.tag }, origin).await?;
-        Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)) }))
+        Ok(Response::new(v1::DeleteTagResponse { result: Some(self.result(&written)?) }))
     }
 
     async fn get_tag(
@@ -76,7 +77,8 @@ impl TagService for Services {
         let state = self.view.stream(&key);
         let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
         let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let shown = self.tag(&key, &state, &tag)?.ok_or_else(missing)?;
+        let shown =
+            self.tag(&self.shown(), &key, &state, &tag, convert::HISTORY_LIMIT)?.ok_or_else(missing)?;
         // OpenShift's ImageStreamTag is a tag with an image; its ImageTag is any tag (spec §1.1).
         if shown.image.is_none() && !request.allow_without_image {
             return Err(missing());
@@ -99,20 +101,20 @@ fn tag_of(namespace: &str, name: &str, _tag: &str) -> Result<StreamKey, Status> 
 }
 
 impl Services {
-    /// A tag with its present image. `None`: there is no such tag.
+    /// A tag with its present image and so much of its history. `None`: there is no such tag.
     fn tag(
         &self,
+        shown: &Shown<'_>,
         key: &StreamKey,
         state: &StreamState,
         tag: &TagName,
+        history_limit: usize,
     ) -> Result<Option<v1::ImageStreamTag>, Status> {
-        let Some(tag_state) = state.life.as_ref().and_then(|stream| stream.tags.get(tag)) else {
+        let tag_state = state.life.as_ref().and_then(|stream| stream.tags.get(tag));
+        let Some((tag_state, stream)) = tag_state.zip(shown.stream_of_tag(key, state, tag, history_limit))
+        else {
             return Ok(None);
         };
-        let shown = self.shown();
-        let mut stream = shown.stream(key, state, convert::HISTORY_LIMIT).unwrap_or_default();
-        stream.tags.retain(|other| other.name == tag.as_str());
-        stream.statuses.retain(|other| other.tag == tag.as_str());
         let digest = tag_state.current.as_ref().and_then(|current| current.item.image.as_ref());
         let image = match digest {
             Some(digest) => self.images.find(digest, false).map_err(|error| errors::no_bytes(&error))?,
