@@ -1,0 +1,1 @@
+//! What does not fit the log is thrown away and rebuilt, whatever has happened to it.
