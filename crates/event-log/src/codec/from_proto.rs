@@ -97,6 +97,7 @@ fn tag_moved(moved: v1::TagMoved) -> Decoded<TagMoved> {
         item: history_item(moved.item.ok_or(DecodeError::Missing("history item"))?)?,
         previous: moved.previous.map(history_item).transpose()?,
         replaces_sequence: moved.replaces_sequence,
+        source: moved.source,
     })
 }
 
