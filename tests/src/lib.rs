@@ -13,6 +13,7 @@
 //! | [`client`]   | a real `tagtrail` command line                                              |
 //! | [`case`]     | a recorded run of the real image stream system                              |
 //! | [`replay`]   | the same run, done by Tagtrail                                              |
+//! | [`meant`]    | where the two are meant to differ                                           |
 //! | [`normalise`], [`compare`] | what may differ between two runs, and what may not            |
 //! | [`namespace`]| a network of one's own, because recorded runs name fixed ports              |
 
@@ -21,6 +22,7 @@ pub mod case;
 pub mod client;
 pub mod compare;
 pub mod faulty;
+pub mod meant;
 pub mod namespace;
 pub mod normalise;
 pub mod process;

@@ -1,6 +1,7 @@
 //! Does what a recorded case did, with Tagtrail, and says where the outcome differs.
 
 use std::fmt::Write as _;
+use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use serde_json::Value;
 use crate::case::{Case, Recorded, State, Step, Until};
 use crate::client::Client;
 use crate::compare::{Chance, canonical, canonical_state, difference};
+use crate::meant::Meant;
 use crate::registry::{Access, Registry, Storage};
 use crate::server::{Options, Server};
 use crate::wait;
@@ -16,24 +18,11 @@ use crate::wait;
 /// The namespaces whose streams the recorder kept.
 const NAMESPACES: [&str; 3] = ["test", "other", "prod"];
 
-/// How long background imports may take. A failing import that is asked for again can look unfinished for ever
-/// (spec §3.6, "stuck display"), so this is also what such a case costs.
-const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+/// How long background imports may take.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long scheduled imports, two seconds apart here, may take to be seen.
 const SCHEDULED_WITHIN: Duration = Duration::from_secs(20);
-
-/// A difference that is meant, and where it is explained.
-struct SetAside {
-    case: &'static str,
-    step: usize,
-    field: &'static str,
-    /// The heading in `docs/differences-from-openshift.md`.
-    because: &'static str,
-}
-
-/// Differences that are meant. Steps count from 1.
-const SET_ASIDE: &[SetAside] = &[];
 
 /// What came of a case.
 #[derive(Debug)]
@@ -42,8 +31,8 @@ pub struct Report {
     pub steps: usize,
     /// Where the outcome differs, in order.
     pub differences: Vec<Difference>,
-    /// Differences that are meant, with the reason.
-    pub set_aside: Vec<String>,
+    /// What was meant to differ, and did.
+    pub meant: Vec<&'static Meant>,
 }
 
 /// One output, or one state, that is not as recorded.
@@ -83,13 +72,14 @@ pub fn play(case: &Case) -> Result<Report> {
         client: server.client(),
         before: State::new(),
         chance: Chance { tag_order: !case.setup.paced, ..Chance::default() },
-        report: Report { steps: case.steps.len(), differences: vec![], set_aside: vec![] },
+        report: Report { steps: case.steps.len(), differences: vec![], meant: vec![] },
     };
     for (index, step) in case.steps.iter().enumerate() {
         play.step(index + 1, step).with_context(|| {
             format!("step {} of {}; the server's log:\n{}", index + 1, case.name, server.log())
         })?;
     }
+    play.nothing_is_meant_in_vain();
     Ok(play.report)
 }
 
@@ -171,11 +161,13 @@ impl Play<'_> {
 
         let chance = self.chance;
         let form = |text: &str| canonical(argv, text, chance);
+        let stdout = self.as_meant(number, recorded.stdout.clone(), |meant, text| meant.output(&text));
         self.compare(number, &what, "rc", &recorded.rc.to_string(), &printed.rc.to_string());
-        self.compare(number, &what, "stdout", &form(&recorded.stdout), &form(&printed.stdout));
+        self.compare(number, &what, "stdout", &form(&stdout), &form(&printed.stdout));
         self.compare(number, &what, "stderr", &form(&recorded.stderr), &form(&printed.stderr));
         if !reads {
-            wait::until(SETTLED_WITHIN, || self.state().ok().filter(settled));
+            wait::until(SETTLED_WITHIN, || self.nothing_is_imported().ok().filter(|settled| *settled))
+                .with_context(|| format!("{what}: imports are still under way after {SETTLED_WITHIN:?}"))?;
         }
         self.compare_state(number, &what, &recorded.state)
     }
@@ -194,40 +186,52 @@ impl Play<'_> {
 
     fn compare_state(&mut self, number: usize, what: &str, recorded: &State) -> Result<()> {
         let ours = canonical_state(&self.state()?, self.chance);
-        self.compare(number, what, "state", &canonical_state(recorded, self.chance), &ours);
+        let theirs = self.as_meant(number, recorded.clone(), Meant::state);
+        self.compare(number, what, "state", &canonical_state(&theirs, self.chance), &ours);
         self.before = recorded.clone();
         Ok(())
     }
 
     fn compare(&mut self, step: usize, what: &str, field: &'static str, recorded: &str, ours: &str) {
         let Some(diff) = difference(recorded, ours) else { return };
-        let meant = |it: &&SetAside| it.case == self.case.name && it.step == step && it.field == field;
-        match SET_ASIDE.iter().find(meant) {
-            Some(it) => self.report.set_aside.push(format!("step {step}, {field}: {}", it.because)),
+        match Meant::of(&self.case.name, step).find(|meant| meant.leaves_out(field)) {
+            Some(meant) => self.report.meant.push(meant),
             None => self.report.differences.push(Difference { step, what: what.to_owned(), field, diff }),
         }
     }
-}
 
-/// Whether every tag that names a docker image has been looked at since it was set.
-///
-/// A tag that was set carries a generation above that of its newest item and of its condition until an import answers.
-fn settled(state: &State) -> bool {
-    state.values().all(|stream| {
-        let tags = stream["spec"]["tags"].as_array().map_or(&[][..], Vec::as_slice);
-        tags.iter().all(|tag| {
-            let imported = tag["from"]["kind"] == "DockerImage" && tag["reference"] != true;
-            !imported || tag["generation"].as_u64().unwrap_or(0) <= observed(stream, &tag["name"])
-        })
-    })
-}
+    /// What was recorded in a step, as Tagtrail is meant to show it.
+    fn as_meant<T: Clone + PartialEq>(
+        &mut self,
+        step: usize,
+        recorded: T,
+        change: impl Fn(&Meant, T) -> T,
+    ) -> T {
+        let mut expected = recorded;
+        for meant in Meant::of(&self.case.name, step) {
+            let changed = change(meant, expected.clone());
+            if changed != expected {
+                self.report.meant.push(meant);
+            }
+            expected = changed;
+        }
+        expected
+    }
 
-/// The generation in which the tag called `name` was last looked at.
-fn observed(stream: &Value, name: &Value) -> u64 {
-    let tags = stream["status"]["tags"].as_array().map_or(&[][..], Vec::as_slice);
-    let Some(tag) = tags.iter().find(|tag| tag["tag"] == *name) else { return 0 };
-    let first = |field: &str| tag[field][0]["generation"].as_u64().unwrap_or(0);
-    first("items").max(first("conditions"))
+    /// Something that is meant to differ and does not is a difference too.
+    fn nothing_is_meant_in_vain(&mut self) {
+        for meant in Meant::in_case(&self.case.name) {
+            if !self.report.meant.iter().any(|met| ptr::eq(*met, meant)) {
+                let diff = format!("{meant:?} was not needed");
+                let what = "what is meant to differ".to_owned();
+                self.report.differences.push(Difference { step: 0, what, field: "state", diff });
+            }
+        }
+    }
+
+    fn nothing_is_imported(&self) -> Result<bool> {
+        Ok(self.client.json(&["status", "-o", "json"])?["pendingImports"] == 0)
+    }
 }
 
 fn reached(state: &State, until: &Until) -> bool {

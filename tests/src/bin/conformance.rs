@@ -8,7 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::env;
 use std::fs::File;
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -49,8 +49,8 @@ fn main() -> Result<ExitCode> {
 fn play(name: &str, every: bool) -> Result<ExitCode> {
     let case = case::load(&[name])?.pop().with_context(|| format!("no case {name}"))?;
     let report = replay::play(&case)?;
-    for reason in &report.set_aside {
-        println!("set aside: {reason}");
+    for reason in report.meant.iter().map(|meant| meant.because).collect::<BTreeSet<_>>() {
+        println!("meant to differ: {reason}");
     }
     let shown = if every { report.differences.len() } else { 1 };
     for difference in report.differences.iter().take(shown) {

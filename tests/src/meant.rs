@@ -1,0 +1,203 @@
+//! Where Tagtrail is meant to differ from the recorded runs.
+//!
+//! Each entry turns what was recorded into what Tagtrail has to show instead, so that it is compared to the letter all the
+//! same. Only what waits for users and rights is not compared at all. `docs/differences-from-openshift.md` tells why.
+
+use std::ops::RangeInclusive;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::case::State;
+
+/// A difference that is meant.
+#[derive(Debug)]
+pub struct Meant {
+    /// The case's name.
+    case: &'static str,
+    /// The steps in which it shows, counted from 1.
+    steps: RangeInclusive<usize>,
+    /// What is different.
+    what: What,
+    /// Words of `docs/differences-from-openshift.md` that explain it.
+    pub because: &'static str,
+}
+
+/// What is different.
+#[derive(Debug)]
+enum What {
+    /// These fields (`rc`, `stdout`, `stderr`) wait for something that is not there.
+    NotThere(&'static [&'static str]),
+    /// A history item of a tag, counted from the oldest, keeps this generation: OpenShift writes that of the tag's
+    /// newest alias over it.
+    KeepsGeneration { tag: &'static str, item: usize, generation: u64 },
+    /// A tag has gone the whole way with the one it follows; each has its own oldest item.
+    Follows { tag: &'static str, source: &'static str },
+    /// Where the recorded output has this text, ours has another.
+    Text { recorded: &'static str, ours: &'static str },
+}
+
+const USERS: &str = "Users and their rights";
+const SOURCE_OF_AN_ALIAS: &str = "The source of a new alias";
+const ALIAS_OF_AN_ALIAS: &str = "An alias of an alias";
+const LAST: usize = usize::MAX;
+
+const fn keeps(
+    case: &'static str,
+    from: usize,
+    to: usize,
+    tag: &'static str,
+    item: usize,
+    generation: u64,
+) -> Meant {
+    let what = What::KeepsGeneration { tag, item, generation };
+    Meant { case, steps: from..=to, what, because: SOURCE_OF_AN_ALIAS }
+}
+
+const fn not_there(case: &'static str, step: usize, fields: &'static [&'static str]) -> Meant {
+    Meant { case, steps: step..=step, what: What::NotThere(fields), because: USERS }
+}
+
+const fn text(step: usize, recorded: &'static str, ours: &'static str) -> Meant {
+    let what = What::Text { recorded, ours };
+    Meant { case: "070-get-istag", steps: step..=step, what, because: SOURCE_OF_AN_ALIAS }
+}
+
+/// Everything that is meant to differ.
+pub static MEANT: &[Meant] = &[
+    // Logging in, and projects one is a member of.
+    not_there("001-login-project", 1, &["rc", "stdout", "stderr"]),
+    not_there("001-login-project", 2, &["rc", "stdout", "stderr"]),
+    not_there("001-login-project", 6, &["rc", "stdout", "stderr"]),
+    not_there("001-login-project", 7, &["rc", "stdout", "stderr"]),
+    not_there("001-login-project", 8, &["stdout", "stderr"]),
+    // A namespace that one may not look into: ours has no stream of that name, or gets it.
+    not_there("044-tag-docker", 3, &["stderr"]),
+    not_there("060-tag-bad-names", 14, &["rc", "stdout", "stderr"]),
+    keeps("034-create-commands", 4, LAST, "v1", 0, 3),
+    keeps("046-tag-alias-follow", 2, LAST, "edge", 0, 1),
+    // Afterwards the tag is set itself, and both agree again.
+    keeps("058-tag-self-reference", 6, 6, "v1", 0, 4),
+    keeps("070-get-istag", 3, LAST, "v1", 0, 1),
+    text(
+        8,
+        "{\n    \"apiVersion\": \"image.openshift.io/v1\",\n    \"generation\": 3,\n",
+        "{\n    \"apiVersion\": \"image.openshift.io/v1\",\n    \"generation\": 1,\n",
+    ),
+    text(
+        9,
+        "apiVersion: image.openshift.io/v1\ngeneration: 3\n",
+        "apiVersion: image.openshift.io/v1\ngeneration: 1\n",
+    ),
+    keeps("087-alias-chain", 2, LAST, "edge", 0, 1),
+    keeps("087-alias-chain", 3, LAST, "a", 0, 2),
+    Meant {
+        case: "087-alias-chain",
+        steps: 6..=LAST,
+        what: What::Follows { tag: "b", source: "a" },
+        because: ALIAS_OF_AN_ALIAS,
+    },
+];
+
+impl Meant {
+    /// What is meant to differ in a step of a case.
+    pub fn of<'a>(case: &'a str, step: usize) -> impl Iterator<Item = &'static Meant> + 'a {
+        MEANT.iter().filter(move |meant| meant.case == case && meant.steps.contains(&step))
+    }
+
+    /// What is meant to differ in any step of a case.
+    pub fn in_case<'a>(case: &'a str) -> impl Iterator<Item = &'static Meant> + 'a {
+        MEANT.iter().filter(move |meant| meant.case == case)
+    }
+
+    /// Whether the field is not compared.
+    pub fn leaves_out(&self, field: &str) -> bool {
+        matches!(self.what, What::NotThere(fields) if fields.contains(&field))
+    }
+
+    /// What standard output has to be instead.
+    pub fn output(&self, recorded: &str) -> String {
+        if let What::Text { recorded: from, ours } = self.what {
+            return recorded.replacen(from, ours, 1);
+        }
+        // One stream as JSON, which is printed as it was where nothing is changed in it.
+        match serde_json::from_str::<Value>(recorded) {
+            Ok(mut stream) if stream["kind"] == "ImageStream" && printed(&stream) == recorded => {
+                self.change(&mut stream);
+                printed(&stream)
+            }
+            _ => recorded.to_owned(),
+        }
+    }
+
+    /// What the state has to be instead.
+    pub fn state(&self, mut recorded: State) -> State {
+        recorded.values_mut().for_each(|stream| self.change(stream));
+        recorded
+    }
+
+    fn change(&self, stream: &mut Value) {
+        match self.what {
+            What::NotThere(_) | What::Text { .. } => {}
+            What::KeepsGeneration { tag, item, generation } => {
+                let items = items(stream, tag).and_then(Value::as_array_mut);
+                if let Some(item) = items.and_then(|items| items.iter_mut().rev().nth(item)) {
+                    item["generation"] = json!(generation);
+                }
+            }
+            What::Follows { tag, source } => {
+                let Some(Value::Array(mut followed)) = items(stream, source).map(|items| items.take()) else {
+                    return;
+                };
+                *items(stream, source).expect("it was there just now") = json!(followed);
+                let Some(Value::Array(own)) = items(stream, tag) else { return };
+                if let (Some(last), Some(oldest)) = (followed.last_mut(), own.pop()) {
+                    *last = oldest;
+                }
+                *own = followed;
+            }
+        }
+    }
+}
+
+/// The history items of a tag, newest first.
+fn items<'v>(stream: &'v mut Value, tag: &str) -> Option<&'v mut Value> {
+    let tags = stream["status"]["tags"].as_array_mut()?;
+    tags.iter_mut().find(|status| status["tag"] == tag)?.get_mut("items")
+}
+
+/// JSON as `-o json` prints it.
+fn printed(value: &Value) -> String {
+    let mut text = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
+    value.serialize(&mut serializer).expect("keys are text");
+    text.push(b'\n');
+    String::from_utf8(text).expect("JSON is text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_in_the_document() {
+        let document = include_str!("../../docs/differences-from-openshift.md");
+        for meant in MEANT {
+            assert!(document.contains(meant.because), "{} is not explained", meant.because);
+        }
+    }
+
+    #[test]
+    fn a_follower_keeps_its_oldest_item() {
+        let items = |generations: &[u64]| -> Vec<Value> {
+            generations.iter().map(|generation| json!({ "generation": generation })).collect()
+        };
+        let stream = |a: &[u64], b: &[u64]| {
+            let tags = json!([{ "tag": "a", "items": items(a) }, { "tag": "b", "items": items(b) }]);
+            State::from([("test/app".to_owned(), json!({ "status": { "tags": tags } }))])
+        };
+        let follows = MEANT.last().expect("it is the last");
+        assert_eq!(follows.state(stream(&[5, 4, 2], &[3])), stream(&[5, 4, 2], &[5, 4, 3]));
+    }
+}
