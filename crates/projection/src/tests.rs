@@ -45,6 +45,7 @@ fn moved(n: u64, digit: char) -> Fact {
         previous: None,
         replaces_sequence: 0,
         cause: MoveCause::Tag,
+        source: String::new(),
     }))
 }
 
