@@ -13,6 +13,8 @@ use crate::rows::{self, HistoryRow, StreamRow, TagRow};
 use crate::view::{Rows, View};
 
 /// The rows at one moment. The writer waits while it lives, so it is not to be kept: build one answer and let go.
+/// Meanwhile ask it, not the [`View`]: behind a writer that waits, a second look of the same thread would wait for the
+/// first to end.
 pub struct Look<'v> {
     pub(crate) view: &'v View,
     pub(crate) rows: RwLockReadGuard<'v, Rows>,

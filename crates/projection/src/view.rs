@@ -156,7 +156,12 @@ impl View {
                 events.truncate(last + 1);
             }
             if events.is_empty() {
-                break;
+                let next = self.position() + 1;
+                if next > log.head() {
+                    break;
+                }
+                let reason = "the log ends in the middle of a command".to_owned();
+                return Err(ReadError::Damaged { sequence: next, reason }.into());
             }
             let mut stage = self.stage();
             for event in &events {

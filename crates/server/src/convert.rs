@@ -1,20 +1,24 @@
 //! What the read model knows, in the words of the wire; and the wishes of the wire, as the domain's.
 
 use tagtrail_api::v1;
+use tagtrail_domain::TagState;
 use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::{ImageReference, Namespace, Refusal, StreamKey, StreamState, TagName, Timestamp};
 use tagtrail_event_log::codec::to_proto;
-use tagtrail_projection::{View, describe};
+use tagtrail_projection::{Look, describe};
 
 use crate::config::Repository;
 
 /// Most history items of a tag in one answer.
 pub(crate) const HISTORY_LIMIT: usize = 1_000;
+/// Most history items in one stream's answer, of all tags together: about 15 MiB, and an import answers with two.
+/// Each tag gets its share, and at least its newest item; `ListHistory` gives the rest.
+const ITEMS_PER_STREAM: usize = 32_768;
 
-/// Puts streams into the words of the wire.
+/// Puts streams into the words of the wire, as they are at one moment.
 pub(crate) struct Shown<'a> {
-    pub(crate) view: &'a View,
+    pub(crate) look: Look<'a>,
     pub(crate) repository: &'a Repository,
 }
 
@@ -27,21 +31,51 @@ impl Shown<'_> {
         limit: usize,
     ) -> Option<v1::ImageStream> {
         let stream = state.life.as_ref()?;
+        let limit = share(limit, stream.tags.len());
         let mut shown = self.header(key, state)?;
         for (tag, state) in &stream.tags {
-            if let Some(spec) = &state.spec {
-                shown.tags.push(v1::Tag { name: tag.to_string(), spec: Some(to_proto::tag_spec(spec)) });
-            }
-            if state.has_status() {
-                shown.statuses.push(v1::TagStatus {
-                    tag: tag.to_string(),
-                    items: self.items(key, tag, state.history_length, limit),
-                    history_length: state.history_length,
-                    import_failure: state.condition.as_ref().map(to_proto::import_condition),
-                });
-            }
+            self.add_tag(&mut shown, key, tag, state, limit);
         }
         Some(shown)
+    }
+
+    /// One tag of a living stream, still without its image. `None`: there is no such tag.
+    pub(crate) fn tag(
+        &self,
+        key: &StreamKey,
+        state: &StreamState,
+        tag: &TagName,
+    ) -> Option<v1::ImageStreamTag> {
+        let tag_state = state.life.as_ref()?.tags.get(tag)?;
+        let mut stream = self.header(key, state)?;
+        self.add_tag(&mut stream, key, tag, tag_state, HISTORY_LIMIT);
+        Some(v1::ImageStreamTag {
+            stream: Some(stream),
+            tag: tag.to_string(),
+            image: None,
+            resolved_reference: self.resolved_reference(key, state, tag),
+        })
+    }
+
+    fn add_tag(
+        &self,
+        shown: &mut v1::ImageStream,
+        key: &StreamKey,
+        tag: &TagName,
+        state: &TagState,
+        limit: usize,
+    ) {
+        if let Some(spec) = &state.spec {
+            shown.tags.push(v1::Tag { name: tag.to_string(), spec: Some(to_proto::tag_spec(spec)) });
+        }
+        if state.has_status() {
+            shown.statuses.push(v1::TagStatus {
+                tag: tag.to_string(),
+                items: self.items(key, tag, state, limit),
+                history_length: state.history_length,
+                import_failure: state.condition.as_ref().map(to_proto::import_condition),
+            });
+        }
     }
 
     /// The same without tags.
@@ -70,15 +104,13 @@ impl Shown<'_> {
         })
     }
 
-    pub(crate) fn items(
-        &self,
-        key: &StreamKey,
-        tag: &TagName,
-        before: u64,
-        limit: usize,
-    ) -> Vec<v1::HistoryItem> {
-        let items = self.view.history(key, tag, before, limit);
-        items.iter().map(|(_, current)| to_proto::history_item(&current.item)).collect()
+    /// The newest item as the state has it, and those below it, which never change.
+    fn items(&self, key: &StreamKey, tag: &TagName, state: &TagState, limit: usize) -> Vec<v1::HistoryItem> {
+        let Some(newest) = &state.current else { return Vec::new() };
+        let below = state.history_length.saturating_sub(1);
+        let older = self.look.history(key, tag, below, limit.saturating_sub(1));
+        let older = older.iter().map(|(_, current)| &current.item);
+        std::iter::once(&newest.item).chain(older).map(to_proto::history_item).collect()
     }
 
     /// A living stream put into words.
@@ -89,25 +121,26 @@ impl Shown<'_> {
         limit: usize,
     ) -> Option<v1::ImageStreamDescription> {
         let stream = state.life.as_ref()?;
+        let limit = share(limit, stream.tags.len());
         let block = |block: describe::Block<'_>| v1::TagDescription {
             tag: block.tag.to_string(),
             aliases: block.aliases.iter().map(ToString::to_string).collect(),
             spec: block.state.spec.as_ref().map(to_proto::tag_spec),
             importing: block.importing,
             import_failure: block.state.condition.as_ref().map(to_proto::import_condition),
-            items: self.items(key, &block.tag, block.state.history_length, limit),
+            items: self.items(key, &block.tag, block.state, limit),
             history_length: block.state.history_length,
         };
         Some(v1::ImageStreamDescription {
             stream: self.header(key, state),
-            unique_images: self.view.unique_images(key),
+            unique_images: self.look.unique_images(key),
             tag_count: stream.tags.len() as u64,
             tags: describe::blocks(key, stream).into_iter().map(block).collect(),
         })
     }
 
     /// Where consumers pull a tag's present image from (spec §2.9).
-    pub(crate) fn resolved_reference(&self, key: &StreamKey, state: &StreamState, tag: &TagName) -> String {
+    fn resolved_reference(&self, key: &StreamKey, state: &StreamState, tag: &TagName) -> String {
         let Some(tag) = state.life.as_ref().and_then(|stream| stream.tags.get(tag)) else {
             return String::new();
         };
@@ -127,6 +160,10 @@ pub(crate) fn history_limit(asked: u32) -> usize {
         0 => HISTORY_LIMIT,
         limit => limit.min(HISTORY_LIMIT),
     }
+}
+
+fn share(limit: usize, tags: usize) -> usize {
+    limit.min(ITEMS_PER_STREAM / tags.max(1)).max(1)
 }
 
 /// Whole seconds, as Kubernetes writes times.

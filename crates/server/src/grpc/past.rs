@@ -3,51 +3,33 @@
 use std::sync::Arc;
 
 use tagtrail_api::v1;
-use tagtrail_domain::event::Recorded;
-use tagtrail_domain::{Fact, Model, Position, StreamKey, StreamState, World};
+use tagtrail_domain::event::{Recorded, Run};
+use tagtrail_domain::{Fact, Position, StreamKey, StreamState, apply};
 use tagtrail_event_log::codec;
 use tonic::Status;
 
 use super::{Services, errors};
 use crate::writer::Written;
 
-/// How many events are read at a time.
+/// How many events are looked for at a time.
 const EVENTS: usize = 1_000;
 
 impl Services {
-    /// The events of a write: those it made now, or those it made when it was first asked for.
-    pub(super) fn events_of(&self, written: &Written) -> Result<Vec<Recorded>, Status> {
-        if !written.repeated {
-            return Ok(written.events.clone());
-        }
-        let run = written.run;
-        (run.first_sequence..run.first_sequence + u64::from(run.length)).map(|n| self.event(n)).collect()
-    }
-
-    /// A stream as it was after a write, from its own events. The cost grows with the stream's history alone.
-    pub(super) fn stream_after(
-        &self,
-        key: &StreamKey,
-        written: &Written,
-    ) -> Result<Arc<StreamState>, Status> {
-        if !written.repeated {
-            return Ok(written.after.clone());
-        }
-        let mut model = Model::default();
+    /// What a write came to when it was first asked for. The cost grows with the stream's history alone.
+    pub(super) fn recall(&self, key: &StreamKey, run: Run) -> Result<Written, Status> {
+        let end = run.first_sequence + u64::from(run.length);
+        let events = (run.first_sequence..end).map(|n| self.event(n)).collect::<Result<_, _>>()?;
+        let mut after = StreamState::default();
         let mut from = 1;
         loop {
             let sequences = self.view.events_of(key, from, EVENTS);
-            for sequence in &sequences {
-                if *sequence > written.sequence() {
-                    return Ok(model.stream(key));
-                }
-                let recorded = self.event(*sequence)?;
-                let at = Position { sequence: recorded.sequence, recorded_at: recorded.recorded_at };
-                model.apply(key, &recorded.event, at);
+            for sequence in sequences.iter().filter(|sequence| **sequence < end) {
+                let Recorded { event, sequence, recorded_at, .. } = self.event(*sequence)?;
+                after = apply(after, &event, Position { sequence, recorded_at });
             }
             match sequences.last() {
-                Some(last) if sequences.len() == EVENTS => from = last + 1,
-                _ => return Ok(model.stream(key)),
+                Some(last) if *last < end => from = last + 1,
+                _ => return Ok(Written { run, events, repeated: true, after: Arc::new(after) }),
             }
         }
     }
