@@ -115,12 +115,14 @@ fn status(code: Code, reason: &str, subject: (&str, String), message: String) ->
     Status::with_error_details(code, shortened(message, MESSAGE_BYTES), details)
 }
 
-fn shortened(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        text.truncate(text.floor_char_boundary(bytes));
-        text.push_str(" ...");
+/// Cut in the middle, where what was typed stands: what is wrong with it comes last.
+fn shortened(text: String, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text;
     }
-    text
+    let start = text.floor_char_boundary(bytes / 2);
+    let end = text.ceil_char_boundary(text.len() - bytes / 2);
+    format!("{} ... {}", &text[..start], &text[end..])
 }
 
 #[cfg(test)]
@@ -136,6 +138,7 @@ mod tests {
             let size: usize =
                 headers.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
             assert!(size < 12_000, "{size}");
+            assert!(refused(&refusal).message().ends_with("\" not found"), "what is wrong is still said");
         }
     }
 
