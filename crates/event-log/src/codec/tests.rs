@@ -97,6 +97,7 @@ fn golden() -> Vec<Recorded> {
             previous: Some(item("a", 6)),
             replaces_sequence: 40,
             cause: MoveCause::Alias(tag("1.0")),
+            source: "app:1.0".into(),
         })),
         Fact::ImportFailed {
             tag: tag("latest"),
@@ -309,14 +310,15 @@ fn any_move() -> impl Strategy<Value = TagMoved> {
         Just(MoveCause::Tag),
         any_tag().prop_map(MoveCause::Alias)
     ];
-    (any_tag(), any_item(), change, option::of(any_item()), any::<u64>(), cause).prop_map(
-        |(tag, item, change, previous, replaces_sequence, cause)| TagMoved {
+    (any_tag(), any_item(), change, option::of(any_item()), any::<u64>(), cause, any_text()).prop_map(
+        |(tag, item, change, previous, replaces_sequence, cause, source)| TagMoved {
             tag,
             item,
             change,
             previous,
             replaces_sequence,
             cause,
+            source,
         },
     )
 }
