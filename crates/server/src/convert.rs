@@ -1,10 +1,14 @@
 //! What the read model knows, in the words of the wire; and the wishes of the wire, as the domain's.
 
+use std::collections::BTreeSet;
+
 use tagtrail_api::v1;
-use tagtrail_domain::TagState;
 use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
-use tagtrail_domain::{ImageReference, Namespace, Refusal, StreamKey, StreamState, TagName, Timestamp};
+use tagtrail_domain::{
+    HistoryItem, ImageReference, Model, Namespace, Refusal, StreamKey, StreamState, TagName, TagState,
+    Timestamp, World,
+};
 use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{Look, describe};
 
@@ -16,13 +20,47 @@ pub(crate) const HISTORY_LIMIT: usize = 1_000;
 /// Each tag gets its share, and at least its newest item; `ListHistory` gives the rest.
 const ITEMS_PER_STREAM: usize = 32_768;
 
-/// Puts streams into the words of the wire, as they are at one moment.
-pub(crate) struct Shown<'a> {
-    pub(crate) look: Look<'a>,
+/// Puts streams into the words of the wire, as they are, or were, at one moment.
+pub(crate) struct Shown<'a, H = Look<'a>> {
+    pub(crate) look: H,
     pub(crate) repository: &'a Repository,
 }
 
-impl Shown<'_> {
+/// The histories that go with a stream's state: those of now, or those of then.
+pub(crate) trait Histories {
+    /// At most `limit` items of a tag, newest first, older than number `before` (the oldest is 0).
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem>;
+
+    /// How many different images the history of a stream holds. Items without an image count as one (spec §4.6).
+    fn unique_images(&self, key: &StreamKey) -> u64;
+}
+
+impl Histories for Look<'_> {
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+        self.history(key, tag, before, limit).into_iter().map(|(_, current)| current.item).collect()
+    }
+
+    fn unique_images(&self, key: &StreamKey) -> u64 {
+        Look::unique_images(self, key)
+    }
+}
+
+impl Histories for &Model {
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+        let items = self.history(key, tag);
+        let older = items.len().min(usize::try_from(before).unwrap_or(usize::MAX));
+        items[..older].iter().rev().take(limit).map(|current| current.item.clone()).collect()
+    }
+
+    fn unique_images(&self, key: &StreamKey) -> u64 {
+        let state = self.stream(key);
+        let tags = state.life.iter().flat_map(|stream| stream.tags.keys());
+        let items = tags.flat_map(|tag| self.history(key, tag));
+        items.map(|current| &current.item.image).collect::<BTreeSet<_>>().len() as u64
+    }
+}
+
+impl<H: Histories> Shown<'_, H> {
     /// A living stream with all tags, and at most `limit` history items of each. `None`: it does not live.
     pub(crate) fn stream(
         &self,
@@ -39,16 +77,17 @@ impl Shown<'_> {
         Some(shown)
     }
 
-    /// One tag of a living stream, still without its image. `None`: there is no such tag.
+    /// One tag of a living stream with at most `limit` history items, still without its image. `None`: there is no such tag.
     pub(crate) fn tag(
         &self,
         key: &StreamKey,
         state: &StreamState,
         tag: &TagName,
+        limit: usize,
     ) -> Option<v1::ImageStreamTag> {
         let tag_state = state.life.as_ref()?.tags.get(tag)?;
         let mut stream = self.header(key, state)?;
-        self.add_tag(&mut stream, key, tag, tag_state, HISTORY_LIMIT);
+        self.add_tag(&mut stream, key, tag, tag_state, limit);
         Some(v1::ImageStreamTag {
             stream: Some(stream),
             tag: tag.to_string(),
@@ -108,9 +147,8 @@ impl Shown<'_> {
     fn items(&self, key: &StreamKey, tag: &TagName, state: &TagState, limit: usize) -> Vec<v1::HistoryItem> {
         let Some(newest) = &state.current else { return Vec::new() };
         let below = state.history_length.saturating_sub(1);
-        let older = self.look.history(key, tag, below, limit.saturating_sub(1));
-        let older = older.iter().map(|(_, current)| &current.item);
-        std::iter::once(&newest.item).chain(older).map(to_proto::history_item).collect()
+        let older = self.look.older(key, tag, below, limit.saturating_sub(1));
+        std::iter::once(&newest.item).chain(&older).map(to_proto::history_item).collect()
     }
 
     /// A living stream put into words.

@@ -10,7 +10,7 @@ use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
 use super::{Services, Writes, check, errors, result};
-use crate::convert;
+use crate::convert::{self, Histories, Shown};
 use crate::importing::{Answer, AnsweredImage};
 use crate::writer::{Origin, Written};
 
@@ -41,7 +41,7 @@ impl ImportService for Services {
             return Ok(Response::new(self.answer_again(&key, &written)?));
         }
         let mut response = self.answer(&answer, request.dry_run);
-        self.show_stream(&mut response, &key, &written.after);
+        show_stream(&mut response, &key, &written.after, &self.shown());
         response.result = Some(result(&written));
         Ok(Response::new(response))
     }
@@ -95,12 +95,6 @@ impl Services {
         }
     }
 
-    fn show_stream(&self, response: &mut v1::ImportResponse, key: &StreamKey, state: &StreamState) {
-        let shown = self.shown();
-        response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
-        response.description = shown.description(key, state, convert::HISTORY_LIMIT);
-    }
-
     /// What this request was answered the first time, if there was one: before a registry is asked again.
     fn first_answer(&self, key: &StreamKey, origin: &Origin) -> Result<Option<v1::ImportResponse>, Status> {
         if origin.request_id.is_empty() {
@@ -118,7 +112,9 @@ impl Services {
     fn answer_again(&self, key: &StreamKey, written: &Written) -> Result<v1::ImportResponse, Status> {
         let Written { events, after: state, .. } = written;
         let mut response = v1::ImportResponse { result: Some(result(written)), ..Default::default() };
-        self.show_stream(&mut response, key, state);
+        let then = self.stream_until(key, written.sequence() + 1)?;
+        let shown = Shown { look: &then, repository: &self.config.repository };
+        show_stream(&mut response, key, state, &shown);
         if let Some(finished) = finished(events) {
             let from_repository = !finished.repository.is_empty();
             for outcome in &finished.outcomes {
@@ -140,6 +136,16 @@ impl Services {
         }
         Ok(response)
     }
+}
+
+fn show_stream<H: Histories>(
+    response: &mut v1::ImportResponse,
+    key: &StreamKey,
+    state: &StreamState,
+    shown: &Shown<'_, H>,
+) {
+    response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
+    response.description = shown.description(key, state, convert::HISTORY_LIMIT);
 }
 
 fn finished(events: &[Recorded]) -> Option<&ImportFinished> {

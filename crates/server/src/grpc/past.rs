@@ -1,10 +1,8 @@
 //! The past: what a repeated request was answered the first time.
 
-use std::sync::Arc;
-
 use tagtrail_api::v1;
 use tagtrail_domain::event::{Recorded, Run};
-use tagtrail_domain::{Fact, Position, StreamKey, StreamState, apply};
+use tagtrail_domain::{Fact, Model, Position, StreamKey, World};
 use tagtrail_event_log::codec;
 use tonic::Status;
 
@@ -15,21 +13,27 @@ use crate::writer::Written;
 const EVENTS: usize = 1_000;
 
 impl Services {
-    /// What a write came to when it was first asked for. The cost grows with the stream's history alone.
+    /// What a write came to when it was first asked for.
     pub(super) fn recall(&self, key: &StreamKey, run: Run) -> Result<Written, Status> {
         let end = run.first_sequence + u64::from(run.length);
         let events = (run.first_sequence..end).map(|n| self.event(n)).collect::<Result<_, _>>()?;
-        let mut after = StreamState::default();
+        let after = self.stream_until(key, end)?.stream(key);
+        Ok(Written { run, events, repeated: true, after })
+    }
+
+    /// A stream as it was before the event `end`, with its histories. The cost grows with its own events alone.
+    pub(super) fn stream_until(&self, key: &StreamKey, end: u64) -> Result<Model, Status> {
+        let mut model = Model::default();
         let mut from = 1;
         loop {
             let sequences = self.view.events_of(key, from, EVENTS);
             for sequence in sequences.iter().filter(|sequence| **sequence < end) {
                 let Recorded { event, sequence, recorded_at, .. } = self.event(*sequence)?;
-                after = apply(after, &event, Position { sequence, recorded_at });
+                model.apply(key, &event, Position { sequence, recorded_at });
             }
             match sequences.last() {
                 Some(last) if *last < end => from = last + 1,
-                _ => return Ok(Written { run, events, repeated: true, after: Arc::new(after) }),
+                _ => return Ok(model),
             }
         }
     }

@@ -48,7 +48,7 @@ impl TagService for Services {
             state = self.view.stream(&key);
         }
         let importing = self.work.is_importing(&key, &tag, &state);
-        let mut shown = self.shown().tag(&key, &state, &tag);
+        let mut shown = self.shown().tag(&key, &state, &tag, 1);
         if let Some(shown) = &mut shown {
             // The tag is set, whatever has become of the bytes of its image.
             shown.image = self.image_of(&state, &tag).unwrap_or_default();
@@ -82,7 +82,8 @@ impl TagService for Services {
         let state = shown.look.stream(&key);
         let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
         let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let mut answer = shown.tag(&key, &state, &tag).ok_or_else(missing)?;
+        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
+        let mut answer = answer.ok_or_else(missing)?;
         // The writer need not wait for files.
         drop(shown);
         answer.image = self.image_of(&state, &tag)?;
