@@ -103,6 +103,8 @@ pub struct TagMoved {
     pub replaces_sequence: u64,
     /// What moved it.
     pub cause: MoveCause,
+    /// Where the tag takes its image from, as it was typed. Empty: its spec names no source.
+    pub source: String,
 }
 
 /// What happened to a tag's history as OpenShift shows it (spec §2.6).

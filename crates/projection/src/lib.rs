@@ -3,6 +3,8 @@
 //! | module     | the one idea                                                                  |
 //! |------------|-------------------------------------------------------------------------------|
 //! | `view`     | the read model: rows in a sled database of its own, and the questions it answers |
+//! | `look`     | questions about one stream, answered from one moment                          |
+//! | `cache`    | the streams that were looked at last                                          |
 //! | `stage`    | changes to the rows that are not yet there                                    |
 //! | `keys`     | where each row stands                                                         |
 //! | `rows`     | what stands in it                                                             |
@@ -11,12 +13,17 @@
 //!
 //! A row's cost never grows with the length of a history: history items are rows of their own.
 
+mod cache;
 pub mod describe;
 mod keys;
 pub mod labels;
+mod look;
 mod rows;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod view;
 
+pub use look::Look;
 pub use stage::Stage;
 pub use view::{KnownImage, Opened, PastRequest, View, ViewError};

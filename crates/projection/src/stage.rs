@@ -135,10 +135,8 @@ impl<'v> Stage<'v> {
     /// The newest item loses an image in place. The index goes back to the next older item that has it, if any.
     fn forget_image(&mut self, key: &StreamKey, tag: &TagName, image: Option<&Digest>, number: u64) {
         let older = (0..number).rev().find(|number| {
-            let item =
-                self.get(&keys::history(key, tag, *number)).and_then(|row| rows::decode::<HistoryRow>(&row));
-            item.and_then(HistoryRow::into_current)
-                .is_some_and(|current| current.item.image.as_ref() == image)
+            let item = self.item(&keys::history(key, tag, *number));
+            item.is_some_and(|current| current.item.image.as_ref() == image)
         });
         let index = keys::stream_image(key, image, tag);
         match older {
@@ -150,9 +148,8 @@ impl<'v> Stage<'v> {
     /// The rows of a tag go, its history with it: that is how OpenShift shows a deletion. The events stay.
     fn remove_tag(&mut self, key: &StreamKey, tag: &TagName) {
         for (row, value) in self.scan(&keys::tag(keys::HISTORY, key, tag)) {
-            if let Some(current) = rows::decode::<HistoryRow>(&value).and_then(HistoryRow::into_current) {
-                self.remove(keys::stream_image(key, current.item.image.as_ref(), tag));
-            }
+            let current = self.current(&value);
+            self.remove(keys::stream_image(key, current.item.image.as_ref(), tag));
             self.remove(row);
         }
         self.remove(keys::tag(keys::TAG, key, tag));
@@ -173,8 +170,18 @@ impl<'v> Stage<'v> {
         }
     }
 
-    /// What a request id made before, in this batch or ever.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    /// The history item of a row, if there is such a row.
+    fn item(&self, row: &[u8]) -> Option<Current> {
+        self.get(row).map(|value| self.current(&value))
+    }
+
+    fn current(&self, value: &[u8]) -> Current {
+        let row: HistoryRow = self.view.decode(value, "a history item");
+        row.into_current().unwrap_or_else(|| self.view.damaged(&"a history item"))
+    }
+
+    /// A row, as this batch leaves it.
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         match self.changes.get(key) {
             Some(change) => change.clone(),
             None => self.view.get(key),
@@ -206,7 +213,7 @@ impl<'v> Stage<'v> {
     /// What a request id made before, in this batch or ever.
     #[must_use]
     pub fn request(&self, id: &str) -> Option<crate::view::PastRequest> {
-        self.get(&keys::request(id)).and_then(|row| rows::decode::<RequestRow>(&row)).map(Into::into)
+        self.get(&keys::request(id)).map(|row| self.view.decode::<RequestRow>(&row, "a request").into())
     }
 }
 
@@ -216,29 +223,28 @@ impl World for Stage<'_> {
     }
 
     fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, HistoryItem)> {
-        let index = keys::stream(keys::STREAM_IMAGE, key);
         let mut newest: BTreeMap<Digest, Current> = BTreeMap::new();
-        for (row, number) in self.scan(&index) {
-            let mut texts = keys::texts(&row).skip(2);
-            let (Some(Ok(digest)), Some(Ok(tag))) =
-                (texts.next().map(Digest::parse), texts.next().map(TagName::parse))
-            else {
-                continue;
-            };
-            if !digest.matches_prefix(prefix) {
-                continue;
-            }
-            let Some(number) = rows::decode::<u64>(&number) else { continue };
-            let item = self.get(&keys::history(key, &tag, number));
-            let Some(current) =
-                item.and_then(|row| rows::decode::<HistoryRow>(&row)).and_then(HistoryRow::into_current)
-            else {
-                continue;
-            };
-            if newest.get(&digest).is_none_or(|best| best.sequence < current.sequence) {
-                newest.insert(digest, current);
+        // The rows are sorted by the whole text of the digest, so only those that match are read.
+        for algorithm in ["", "sha256:", "sha384:", "sha512:"] {
+            let mut start = keys::stream(keys::STREAM_IMAGE, key);
+            start.extend(algorithm.bytes().chain(prefix.bytes()));
+            for (row, number) in self.scan(&start) {
+                let mut texts = keys::texts(&row).skip(2);
+                let (Some(Ok(digest)), Some(Ok(tag))) =
+                    (texts.next().map(Digest::parse), texts.next().map(TagName::parse))
+                else {
+                    continue; // A reference, which has no image.
+                };
+                let number = self.view.decode(&number, "an image's number");
+                let Some(current) = self.item(&keys::history(key, &tag, number)) else {
+                    self.view.damaged(&"a history item is missing")
+                };
+                if newest.get(&digest).is_none_or(|best| best.sequence < current.sequence) {
+                    newest.insert(digest, current);
+                }
             }
         }
+        newest.retain(|digest, _| digest.matches_prefix(prefix));
         newest.into_iter().map(|(digest, current)| (digest, current.item)).collect()
     }
 

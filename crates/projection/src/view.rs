@@ -1,42 +1,52 @@
 //! The read model: rows in a sled database of its own, which may be deleted at will.
 
-use std::num::NonZeroUsize;
+use std::fs::{self, File};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
-use lru::LruCache;
 use tagtrail_domain::event::ImageRecorded;
 use tagtrail_domain::state::Current;
 use tagtrail_domain::{Digest, HistoryItem, Namespace, StreamKey, StreamState, TagName, Timestamp, World};
 use tagtrail_event_log::codec::{self, DecodeError};
-use tagtrail_event_log::{Log, ReadError};
+use tagtrail_event_log::{Log, ReadError, Stored};
 
+use crate::cache::Cache;
 use crate::keys;
-use crate::rows::{self, HistoryRow, ImageRow, MetaRow, RequestRow, StreamRow, TagRow};
-use crate::stage::{Changes, Stage};
+use crate::look::Look;
+use crate::rows::{self, ImageRow, MetaRow, RequestRow, StreamRow};
+use crate::stage::Stage;
 
 /// How many events are read and applied at once while catching up.
 const CATCH_UP_EVENTS: usize = 1_000;
 const CATCH_UP_BYTES: usize = 4 << 20;
-/// How many streams are kept decoded.
-const CACHED_STREAMS: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
+/// After how many events the rows are synced; as many are applied again after a kill, at some 10,000 a second.
+const FLUSH_EVERY_EVENTS: u64 = 10_000;
 const SLED_CACHE_BYTES: u64 = 64 << 20;
+/// A file in the read model's own directory that says why it is not to be trusted. It goes when that goes.
+const SUSPICION: &str = "SUSPECT";
+/// How often, and after which pause, a locked database is tried again.
+const LOCKED: (u32, Duration) = (100, Duration::from_millis(20));
 
 /// The read model. One writer changes it; any number of readers look at any time.
 ///
 /// Everything in it comes from the log. What does not fit the log (another version, another log, a position the log
-/// has never reached, a file that does not open) is thrown away and rebuilt.
+/// has never reached, a file that does not open) is thrown away and rebuilt. So is, at the next start, what cannot be
+/// read while it serves: whoever asked for it meets a panic, because neither an answer nor a decision may be made up.
 pub struct View {
     directory: PathBuf,
     rows: RwLock<Rows>,
-    cache: Mutex<LruCache<StreamKey, Arc<StreamState>>>,
+    cache: Mutex<Cache>,
 }
 
-struct Rows {
-    db: sled::Db,
+pub(crate) struct Rows {
+    pub(crate) db: sled::Db,
     position: u64,
     recorded_at: Timestamp,
+    /// Events applied since the last sync.
+    unflushed: u64,
 }
 
 /// What opening the read model found.
@@ -116,7 +126,7 @@ impl View {
                 (rows, Opened::Kept(position))
             }
             Some(Err(why)) => {
-                std::fs::remove_dir_all(directory).map_err(|e| database(directory, &e))?;
+                fs::remove_dir_all(directory).map_err(|e| database(directory, &e))?;
                 (open_new(directory, log)?, Opened::Discarded(why))
             }
             None => (open_new(directory, log)?, Opened::New),
@@ -124,13 +134,13 @@ impl View {
         let view = Self {
             directory: directory.to_owned(),
             rows: RwLock::new(rows),
-            cache: Mutex::new(LruCache::new(CACHED_STREAMS)),
+            cache: Mutex::new(Cache::new()),
         };
         Ok((view, opened))
     }
 
-    /// Applies what the log has and the rows have not, up to `until` (inclusive), in whole runs. `progress` hears how
-    /// far it is.
+    /// Applies what the log has and the rows have not, in whole runs, up to the end of the run that holds `until`.
+    /// `progress` hears how far it is.
     ///
     /// # Errors
     /// [`ViewError`]; what was applied before stays.
@@ -141,21 +151,25 @@ impl View {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ViewError> {
         while self.position() < until {
-            let events = log.read(self.position() + 1, CATCH_UP_EVENTS, CATCH_UP_BYTES)?;
-            // Half a command is never shown, not even by a crash in the middle of catching up.
-            let whole =
-                events.iter().rposition(|event| event.last_of_run).map_or(events.len(), |last| last + 1);
+            let mut events = whole_runs(log, self.position() + 1)?;
+            if let Some(last) = events.iter().position(|event| event.last_of_run && event.sequence >= until) {
+                events.truncate(last + 1);
+            }
+            if events.is_empty() {
+                let next = self.position() + 1;
+                if next > log.head() {
+                    break;
+                }
+                let reason = "the log ends in the middle of a command".to_owned();
+                return Err(ReadError::Damaged { sequence: next, reason }.into());
+            }
             let mut stage = self.stage();
-            for event in events.iter().take(whole).take_while(|event| event.sequence <= until) {
+            for event in &events {
                 let recorded = codec::decode(&event.payload)
                     .map_err(|source| ViewError::Event { sequence: event.sequence, source })?;
                 stage.apply(&recorded, &event.payload);
             }
-            let changes = stage.into_changes();
-            if changes.last.is_none() {
-                break;
-            }
-            self.commit_changes(changes, log)?;
+            self.commit(stage, log)?;
             progress(self.position());
         }
         Ok(())
@@ -172,10 +186,7 @@ impl View {
     /// # Errors
     /// [`ViewError::Database`]. The rows are then what they were; the log is ahead of them.
     pub fn commit(&self, stage: Stage<'_>, log: &dyn Log) -> Result<(), ViewError> {
-        self.commit_changes(stage.into_changes(), log)
-    }
-
-    fn commit_changes(&self, changes: Changes, log: &dyn Log) -> Result<(), ViewError> {
+        let changes = stage.into_changes();
         let Some(last) = changes.last else { return Ok(()) };
         let mut batch = sled::Batch::default();
         for (key, change) in changes.rows {
@@ -194,14 +205,21 @@ impl View {
         batch.insert(keys::table(keys::META), rows::encode(&meta));
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         rows.db.apply_batch(batch).map_err(|e| database(&self.directory, &e))?;
+        rows.unflushed += last.sequence - rows.position;
         rows.position = last.sequence;
         rows.recorded_at = last.recorded_at;
         // Under the same lock, so that no reader can put an older state back into the cache.
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache();
         for (key, state) in changes.streams {
             cache.put(key, state);
         }
-        Ok(())
+        drop(cache);
+        let flushes = rows.unflushed >= FLUSH_EVERY_EVENTS;
+        if flushes {
+            rows.unflushed = 0;
+        }
+        drop(rows);
+        if flushes { self.flush() } else { Ok(()) }
     }
 
     /// Everything up to this sequence is in the rows.
@@ -225,24 +243,68 @@ impl View {
         db.flush().map(|_| ()).map_err(|e| database(&self.directory, &e))
     }
 
-    /// Puts a read model that was built beside this one in its place. The caller has stopped the writer.
+    /// Puts a read model that was built beside this one, up to the same event, in its place. The caller has stopped
+    /// the writer.
+    ///
+    /// A crash in the middle leaves either of the two, or none, in the place of this one; none is built anew.
     ///
     /// # Errors
     /// [`ViewError::Database`] if the directories cannot be exchanged; then this one stays.
     pub fn replace(&self, newer: Self) -> Result<(), ViewError> {
+        newer.flush()?;
+        let Self { directory: beside, rows: newer, .. } = newer;
+        let Rows { db, position, recorded_at, .. } =
+            newer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Sled finds some of its files by the path it was opened at, so it is closed before that changes.
+        drop(db);
         let old_place = self.directory.with_extension("old");
         let fail = |e: std::io::Error| database(&self.directory, &e);
-        newer.flush()?;
+        let exchange = |newer: &Path, here: &Path, aside: &Path| {
+            fs::rename(here, aside).map_err(fail)?;
+            fs::rename(newer, here).map_err(|error| {
+                fs::rename(aside, here).ok();
+                fail(error)
+            })
+        };
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        if old_place.exists() {
-            std::fs::remove_dir_all(&old_place).map_err(fail)?;
+        if rows.position != position {
+            let reason = format!("it moved on to {} while it was built anew to {position}", rows.position);
+            return Err(database(&self.directory, &reason));
         }
-        std::fs::rename(&self.directory, &old_place).map_err(fail)?;
-        std::fs::rename(&newer.directory, &self.directory).map_err(fail)?;
-        *rows = newer.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if old_place.exists() {
+            fs::remove_dir_all(&old_place).map_err(fail)?;
+        }
+        exchange(&beside, &self.directory, &old_place)?;
+        let db = match open_sled(&self.directory) {
+            Ok(db) => db,
+            Err(reason) => {
+                exchange(&old_place, &self.directory, &beside)?;
+                return Err(database(&self.directory, &reason));
+            }
+        };
+        *rows = Rows { db, position, recorded_at, unflushed: 0 };
+        self.cache().clear();
         drop(rows);
-        std::fs::remove_dir_all(&old_place).map_err(fail)
+        fs::remove_dir_all(&old_place).map_err(fail)
+    }
+
+    /// Notes that the rows are not to be trusted: the next start builds them anew.
+    pub fn suspect(&self, why: &str) {
+        let note = || {
+            let mut file = File::create(self.directory.join(SUSPICION))?;
+            file.write_all(why.as_bytes())?;
+            file.sync_all()
+        };
+        if let Err(error) = note() {
+            tracing::error!(%error, why, "could not note that the read model is damaged");
+        }
+    }
+
+    /// A row that cannot be read. To go on would be to make things up.
+    pub(crate) fn damaged(&self, why: &dyn std::fmt::Display) -> ! {
+        tracing::error!(%why, "the read model is damaged");
+        self.suspect(&format!("a row could not be read: {why}"));
+        panic!("the read model is damaged ({why}); restart the server, and it is rebuilt from the log");
     }
 
     /// Deletes a read model that was only built to compare with.
@@ -252,7 +314,7 @@ impl View {
     pub fn discard(self) -> Result<(), ViewError> {
         let directory = self.directory.clone();
         drop(self);
-        std::fs::remove_dir_all(&directory).map_err(|e| database(&directory, &e))
+        fs::remove_dir_all(&directory).map_err(|e| database(&directory, &e))
     }
 
     /// What differs between two read models at the same position, at most `limit` sentences, and how many rows were
@@ -261,33 +323,46 @@ impl View {
     pub fn compare(&self, other: &Self, limit: usize) -> (u64, Vec<String>) {
         let (ours, theirs) = (self.rows().db.clone(), other.rows().db.clone());
         let mut differences = Vec::new();
+        let mut differs = |text: String| {
+            if differences.len() < limit {
+                differences.push(text);
+            }
+        };
         let mut rows = 0;
-        for (key, value) in ours.iter().flatten() {
-            rows += 1;
-            if theirs.get(&key).ok().flatten().as_ref() != Some(&value) && differences.len() < limit {
-                differences
-                    .push(format!("row {} differs from, or is missing in, the rebuilt one", show(&key)));
+        for row in ours.iter() {
+            match row {
+                Ok((key, value)) => {
+                    rows += 1;
+                    if !matches!(theirs.get(&key), Ok(Some(other)) if other == value) {
+                        differs(format!(
+                            "row {} differs from, or is missing in, the rebuilt one",
+                            show(&key)
+                        ));
+                    }
+                }
+                Err(error) => differs(format!("a row of the live one cannot be read: {error}")),
             }
         }
-        for (key, _) in theirs.iter().flatten() {
-            if ours.get(&key).ok().flatten().is_none() && differences.len() < limit {
-                differences.push(format!("row {} is missing in the live one", show(&key)));
+        for row in theirs.iter() {
+            match row {
+                Ok((key, _)) if matches!(ours.get(&key), Ok(Some(_))) => {}
+                Ok((key, _)) => differs(format!("row {} is missing in the live one", show(&key))),
+                Err(error) => differs(format!("a row of the rebuilt one cannot be read: {error}")),
             }
         }
         (rows, differences)
     }
 
+    /// Looks at several rows as they are at one moment.
+    #[must_use]
+    pub fn look(&self) -> Look<'_> {
+        Look { view: self, rows: self.rows() }
+    }
+
     /// The state of a stream's name.
     #[must_use]
     pub fn stream(&self, key: &StreamKey) -> Arc<StreamState> {
-        let rows = self.rows();
-        if let Some(state) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
-            return state.clone();
-        }
-        let state = Arc::new(read_stream(&rows.db, key));
-        // `rows` is still held for reading: the writer cannot have moved on meanwhile.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(key.clone(), state.clone());
-        state
+        self.look().stream(key)
     }
 
     /// Living streams in order of namespace and name, after `after`, at most `limit`.
@@ -310,44 +385,31 @@ impl View {
             }
             None => prefix.clone(),
         };
-        let rows = self.rows();
-        rows.db
-            .range(start..)
-            .map_while(Result::ok)
+        // Not held: the writer need not wait for a long list, and each stream is looked at again on its own.
+        let db = self.rows().db.clone();
+        let lives = |value: &[u8]| match rows::decode::<StreamRow>(value) {
+            Some(row) => row.life.is_some(),
+            None => self.damaged(&"a stream"),
+        };
+        db.range(start..)
+            .map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
             .take_while(|(key, _)| key.starts_with(&prefix))
-            .filter(|(_, value)| rows::decode::<StreamRow>(value).is_some_and(|row| row.life.is_some()))
+            .filter(|(_, value)| lives(value))
             .filter_map(|(key, _)| stream_key(&key))
             .take(limit)
             .collect()
     }
 
-    /// A tag's history as OpenShift shows it, newest first: at most `limit` items older than number `before` (items
-    /// are numbered from 0, the oldest).
+    /// A tag's history: see [`Look::history`].
     #[must_use]
     pub fn history(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<(u64, Current)> {
-        let (from, to) = (keys::history(key, tag, 0), keys::history(key, tag, before));
-        let rows = self.rows();
-        rows.db
-            .range(from..to)
-            .rev()
-            .map_while(Result::ok)
-            .take(limit)
-            .filter_map(|(key, value)| {
-                Some((keys::number(&key), rows::decode::<HistoryRow>(&value)?.into_current()?))
-            })
-            .collect()
+        self.look().history(key, tag, before, limit)
     }
 
-    /// How many different images the history of a stream holds. All items without an image count as one, as
-    /// OpenShift has it (spec §4.6).
+    /// How many different images the history of a stream holds: see [`Look::unique_images`].
     #[must_use]
     pub fn unique_images(&self, key: &StreamKey) -> u64 {
-        let mut digests: Vec<String> = self
-            .scan(&keys::stream(keys::STREAM_IMAGE, key))
-            .filter_map(|(row, _)| keys::texts(&row).nth(2).map(str::to_owned))
-            .collect();
-        digests.dedup();
-        digests.len() as u64
+        self.look().unique_images(key)
     }
 
     /// The images in the history of a stream whose digest starts with `prefix`: see [`World::find_image`].
@@ -370,9 +432,10 @@ impl View {
     /// What is known of an image.
     #[must_use]
     pub fn image(&self, digest: &Digest) -> Option<KnownImage> {
-        let row: ImageRow = rows::decode(&self.get(&keys::image(digest))?)?;
+        let row: ImageRow = self.decode(&self.get(&keys::image(digest))?, "an image");
         let (recorded_at, sequence) = (row.recorded_at.into(), row.sequence);
-        Some(KnownImage { image: row.into_image(digest.clone())?, recorded_at, sequence })
+        let image = row.into_image(digest.clone()).unwrap_or_else(|| self.damaged(&"an image"));
+        Some(KnownImage { image, recorded_at, sequence })
     }
 
     /// All images ever recorded, by digest, after `after`, at most `limit`.
@@ -384,11 +447,10 @@ impl View {
             start.push(0xff);
             start
         });
-        let rows = self.rows();
-        rows.db
-            .range(start..)
+        let db = self.rows().db.clone();
+        db.range(start..)
             .keys()
-            .map_while(Result::ok)
+            .map(|key| key.unwrap_or_else(|error| self.damaged(&error)))
             .take_while(|key| key.starts_with(&table))
             .take(limit)
             .filter_map(|key| Digest::parse(keys::texts(&key).next()?).ok())
@@ -398,7 +460,7 @@ impl View {
     /// What a request id made before.
     #[must_use]
     pub fn request(&self, id: &str) -> Option<PastRequest> {
-        self.get(&keys::request(id)).and_then(|row| rows::decode::<RequestRow>(&row)).map(Into::into)
+        self.get(&keys::request(id)).map(|row| self.decode::<RequestRow>(&row, "a request").into())
     }
 
     /// Sequences of the events of a stream's name, from `from` on, at most `limit`.
@@ -409,7 +471,7 @@ impl View {
         rows.db
             .range(keys::stream_event(key, from)..)
             .keys()
-            .map_while(Result::ok)
+            .map(|key| key.unwrap_or_else(|error| self.damaged(&error)))
             .take_while(|key| key.starts_with(&prefix))
             .take(limit)
             .map(|key| keys::number(&key))
@@ -429,38 +491,52 @@ impl View {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.rows().db.get(key).ok().flatten().map(|value| value.to_vec())
+        let row = self.rows().db.get(key);
+        row.unwrap_or_else(|error| self.damaged(&error)).map(|value| value.to_vec())
     }
 
-    pub(crate) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + use<> {
-        self.rows()
-            .db
-            .scan_prefix(prefix)
-            .map_while(Result::ok)
+    pub(crate) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + use<'_> {
+        let rows = self.rows().db.scan_prefix(prefix);
+        rows.map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
             .map(|(key, value)| (key.to_vec(), value.to_vec()))
     }
 
-    fn rows(&self) -> std::sync::RwLockReadGuard<'_, Rows> {
+    pub(crate) fn decode<T: for<'a> serde::Deserialize<'a>>(&self, row: &[u8], what: &str) -> T {
+        rows::decode(row).unwrap_or_else(|| self.damaged(&what))
+    }
+
+    /// Damages a row.
+    #[cfg(test)]
+    pub(crate) fn overwrite(&self, row: &[u8], value: &[u8]) {
+        self.rows().db.insert(row, value).expect("memory takes everything");
+        self.cache().clear();
+    }
+
+    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows(&self) -> RwLockReadGuard<'_, Rows> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read_stream(db: &sled::Db, key: &StreamKey) -> StreamState {
-    let row = db.get(keys::stream(keys::STREAM, key)).ok().flatten();
-    let Some(row) = row.and_then(|row| rows::decode::<StreamRow>(&row)) else {
-        return StreamState::default();
-    };
-    let mut life = row.life.map(rows::LifeRow::into_stream);
-    if let Some(stream) = &mut life {
-        for (row, value) in db.scan_prefix(keys::stream(keys::TAG, key)).map_while(Result::ok) {
-            let tag = keys::texts(&row).nth(2).and_then(|text| TagName::parse(text).ok());
-            let state = rows::decode::<TagRow>(&value).and_then(TagRow::into_state);
-            let (tag, state) =
-                tag.zip(state).expect("rows were written by this version, which the start checks");
-            stream.tags.insert(tag, state);
+/// A page of events that ends where a run ends, however long the run is: half a command is never shown, not even by
+/// a crash in the middle of catching up. One append bounds what one run may hold.
+fn whole_runs(log: &dyn Log, from: u64) -> Result<Vec<Stored>, ReadError> {
+    let mut events = log.read(from, CATCH_UP_EVENTS, CATCH_UP_BYTES)?;
+    loop {
+        if let Some(last) = events.iter().rposition(|event| event.last_of_run) {
+            events.truncate(last + 1);
+            return Ok(events);
         }
+        let next = events.last().map_or(from, |event| event.sequence + 1);
+        let more = log.read(next, CATCH_UP_EVENTS, CATCH_UP_BYTES)?;
+        if more.is_empty() {
+            return Ok(more);
+        }
+        events.extend(more);
     }
-    StreamState { revision: row.revision, sequence: row.sequence, life }
 }
 
 fn stream_key(row: &[u8]) -> Option<StreamKey> {
@@ -476,6 +552,9 @@ fn show(key: &[u8]) -> String {
 
 /// Opens what is there, if it fits the log. The error says in words why it does not.
 fn open_fitting(directory: &Path, log: &dyn Log) -> Result<Rows, String> {
+    if let Ok(why) = fs::read_to_string(directory.join(SUSPICION)) {
+        return Err(format!("it was found to be damaged: {why}"));
+    }
     let db = open_sled(directory)?;
     let meta = db.get(keys::table(keys::META)).map_err(|e| e.to_string())?;
     let meta = meta.ok_or("it is empty")?;
@@ -495,7 +574,7 @@ fn open_fitting(directory: &Path, log: &dyn Log) -> Result<Rows, String> {
             return Err(format!("event {} of the log is not the one it was built from", meta.position));
         }
     }
-    Ok(Rows { db, position: meta.position, recorded_at: meta.recorded_at.into() })
+    Ok(Rows { db, position: meta.position, recorded_at: meta.recorded_at.into(), unflushed: 0 })
 }
 
 fn open_new(directory: &Path, log: &dyn Log) -> Result<Rows, ViewError> {
@@ -509,18 +588,26 @@ fn open_new(directory: &Path, log: &dyn Log) -> Result<Rows, ViewError> {
         recorded_at: recorded_at.into(),
     };
     db.insert(keys::table(keys::META), rows::encode(&meta)).map_err(|e| database(directory, &e))?;
-    Ok(Rows { db, position: 0, recorded_at })
+    Ok(Rows { db, position: 0, recorded_at, unflushed: 0 })
 }
 
-/// Sled panics on damage instead of telling, so it is opened where a panic is an answer.
+/// Sled panics on damage instead of telling, so it is opened where a panic is an answer. It lets go of its lock only
+/// some time after it was closed, so what this process had open a moment ago may need some patience.
 fn open_sled(directory: &Path) -> Result<sled::Db, String> {
     let open =
         || sled::Config::new().path(directory).cache_capacity(SLED_CACHE_BYTES).flush_every_ms(None).open();
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("its file is damaged".to_owned()),
+    let (times, pause) = LOCKED;
+    for _ in 0..times {
+        match catch_unwind(AssertUnwindSafe(open)) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(pause);
+            }
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("its file is damaged".to_owned()),
+        }
     }
+    Err("somebody else has it open".to_owned())
 }
 
 fn database(directory: &Path, error: &impl ToString) -> ViewError {

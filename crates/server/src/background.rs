@@ -1,22 +1,26 @@
 //! Imports that nobody waits for: of tags that were set, and of tags on the schedule. They go through the same
 //! writer as everything else, and are found again after a restart.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use tagtrail_domain::command::ImportOrigin;
 use tagtrail_domain::event::Actor;
-use tagtrail_domain::import_plan::plan_pending;
-use tagtrail_domain::{Command, StreamKey};
+use tagtrail_domain::import_plan::{ImportPlan, plan_pending};
+use tagtrail_domain::{Command, Stream, StreamKey};
 use tagtrail_projection::View;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::importing::Importing;
-use crate::work::{Task, Work};
+use crate::work::{Outcome, Task, Work};
 use crate::writer::{Origin, Write, WriteError, Writer};
 
 /// How many streams are imported at a time (OpenShift's import controller has as many workers).
 const STREAMS_AT_ONCE: usize = 50;
+/// How many tags of a stream are asked for before what they gave is written.
+const TAGS_AT_ONCE: usize = 100;
 
 /// Carries out what is to be done, until `stop` says so.
 #[derive(Clone)]
@@ -31,84 +35,110 @@ pub(crate) struct Background {
     pub writer: Writer,
 }
 
+/// Why an answer of a registry was not taken over.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("the image's bytes could not be kept: {0}")]
+    Bytes(#[from] std::io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("it panicked")]
+    Panicked,
+}
+
 impl Background {
     /// Runs until `stop` turns true. Imports under way are then dropped: they wait in the read model.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let work = self.work.clone();
+        tokio::select! {
+            () = self.carry_out() => {}
+            // An error means that nobody can tell any more, which is as good as being told.
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        work.stop();
+    }
+
+    async fn carry_out(self) {
         let permits = Arc::new(Semaphore::new(STREAMS_AT_ONCE));
+        // Dropped with this future, and the imports with it.
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             crate::metrics::pending(self.work.size());
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
-            // Asked for before looking, so that nothing that arrives in between is missed.
+            let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+            // A ring that comes before we listen is kept: `arrived` is rung for one.
             let arrived = self.work.arrived.notified();
-            let until = match self.work.next(Instant::now()) {
+            match self.work.next(Instant::now()) {
                 Task::Pending(key) => {
                     tasks.spawn(self.clone().import(key, ImportOrigin::Background, permit));
-                    continue;
                 }
                 Task::Scheduled(key) => {
                     tasks.spawn(self.clone().import(key, ImportOrigin::Schedule, permit));
-                    continue;
                 }
-                Task::WaitUntil(until) => until,
-            };
-            drop(permit);
-            let timer = async {
-                match until {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
+                Task::WaitUntil(until) => {
+                    drop(permit);
+                    tokio::select! {
+                        () = arrived => {}
+                        () = due(until) => {}
+                    }
                 }
-            };
-            tokio::select! {
-                () = arrived => {}
-                () = timer => {}
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
             }
+            while tasks.try_join_next().is_some() {}
         }
     }
 
-    async fn import(self, key: StreamKey, origin: ImportOrigin, _permit: tokio::sync::OwnedSemaphorePermit) {
-        let state = self.view.stream(&key);
+    /// Imports what waits in a stream, or what is on its schedule, and says when it is done, whatever happens.
+    async fn import(self, key: StreamKey, origin: ImportOrigin, _permit: OwnedSemaphorePermit) {
+        let imported = AssertUnwindSafe(self.try_import(&key, origin)).catch_unwind().await;
+        let outcome = match imported.unwrap_or(Err(NotTaken::Panicked)) {
+            // What is refused now would be refused again.
+            Ok(()) | Err(NotTaken::Write(WriteError::Refused(_))) => Outcome::Answered,
+            Err(_) => Outcome::Failed,
+        };
+        self.work.done(&key, &self.view.stream(&key), outcome, Instant::now());
+    }
+
+    async fn try_import(&self, key: &StreamKey, origin: ImportOrigin) -> Result<(), NotTaken> {
+        let state = self.view.stream(key);
+        let Some(stream) = &state.life else { return Ok(()) };
         if origin == ImportOrigin::Background {
-            self.work.trying(&key, &state);
+            self.work.trying(key, stream);
         }
-        if let Some(stream) = &state.life {
-            let plan = plan_pending(stream, origin == ImportOrigin::Schedule);
-            if !plan.images.is_empty() {
-                // The wish that is being carried out, for the record: the newest event of the stream so far.
-                let caused_by = state.sequence;
-                let answer = self.importing.ask(plan, Some(stream)).await;
-                if let Err(error) = self.write(&key, &answer, origin, caused_by).await {
-                    tracing::warn!(stream = %key, %error, "an import came to nothing; it is tried again after a restart");
-                }
+        // The wish that is being carried out, for the record: the newest event of the stream so far.
+        let caused_by = if origin == ImportOrigin::Background { state.sequence } else { 0 };
+        let plan = plan_pending(stream, origin == ImportOrigin::Schedule);
+        for images in plan.images.chunks(TAGS_AT_ONCE) {
+            let part = ImportPlan { images: images.to_vec(), uid: plan.uid.clone(), ..ImportPlan::default() };
+            let taken = self.import_part(key, stream, part, origin, caused_by).await;
+            if let Err(error) = &taken {
+                tracing::warn!(stream = %key, %error, "an import came to nothing");
             }
+            taken?;
         }
-        self.work.done(&key, &self.view.stream(&key));
+        Ok(())
     }
 
-    async fn write(
+    async fn import_part(
         &self,
         key: &StreamKey,
-        answer: &crate::importing::Answer,
+        stream: &Stream,
+        plan: ImportPlan,
         origin: ImportOrigin,
         caused_by: u64,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let import = self.importing.keep(answer, origin).await?;
+    ) -> Result<(), NotTaken> {
+        let answer = self.importing.ask(plan, Some(stream)).await;
+        let import = self.importing.keep(&answer, origin).await?;
         let name = if origin == ImportOrigin::Schedule { "scheduled-import" } else { "background-import" };
-        let origin = Origin {
-            name,
-            actor: Actor { name: "tagtrail".into(), authenticated: true },
-            caused_by,
-            ..Origin::default()
-        };
+        let actor = Actor { name: "tagtrail".into(), authenticated: true };
+        let origin = Origin { name, actor, caused_by, ..Origin::default() };
         let write = Write { key: key.clone(), command: Command::Import(import), origin };
-        match self.writer.write(write).await {
-            Ok(_) => Ok(()),
-            // A full queue empties itself; what waits is found again.
-            Err(error @ (WriteError::Refused(_) | WriteError::Busy | WriteError::Stopped)) => {
-                Err(error.into())
-            }
-        }
+        self.writer.write(write).await?;
+        Ok(())
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

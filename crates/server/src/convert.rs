@@ -1,45 +1,66 @@
 //! What the read model knows, in the words of the wire; and the wishes of the wire, as the domain's.
 
+use std::collections::BTreeSet;
+
 use tagtrail_api::v1;
 use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::{
-    HistoryItem, ImageReference, Namespace, Refusal, StreamKey, StreamState, TagName, TagState, Timestamp,
+    HistoryItem, ImageReference, Model, Namespace, Refusal, StreamKey, StreamState, TagName, TagState,
+    Timestamp, World,
 };
 use tagtrail_event_log::codec::to_proto;
-use tagtrail_projection::{View, describe};
+use tagtrail_projection::{Look, describe};
 
 use crate::config::Repository;
 
 /// Most history items of a tag in one answer.
 pub(crate) const HISTORY_LIMIT: usize = 1_000;
+/// Most history items in one stream's answer, of all tags together: about 15 MiB, and an import answers with two.
+/// Each tag gets its share, and at least its newest item; `ListHistory` gives the rest.
+const ITEMS_PER_STREAM: usize = 32_768;
 
-/// Puts streams into the words of the wire.
-pub(crate) struct Shown<'a> {
-    pub(crate) histories: &'a dyn Histories,
+/// Puts streams into the words of the wire, as they are, or were, at one moment.
+pub(crate) struct Shown<'a, H = Look<'a>> {
+    pub(crate) look: H,
     pub(crate) repository: &'a Repository,
 }
 
 /// The histories that go with a stream's state: those of now, or those of then.
 pub(crate) trait Histories {
     /// At most `limit` items of a tag, newest first, older than number `before` (the oldest is 0).
-    fn items(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem>;
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem>;
 
     /// How many different images the history of a stream holds. Items without an image count as one (spec §4.6).
     fn unique_images(&self, key: &StreamKey) -> u64;
 }
 
-impl Histories for View {
-    fn items(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+impl Histories for Look<'_> {
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
         self.history(key, tag, before, limit).into_iter().map(|(_, current)| current.item).collect()
     }
 
     fn unique_images(&self, key: &StreamKey) -> u64 {
-        View::unique_images(self, key)
+        Look::unique_images(self, key)
     }
 }
 
-impl Shown<'_> {
+impl Histories for &Model {
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+        let items = self.history(key, tag);
+        let older = items.len().min(usize::try_from(before).unwrap_or(usize::MAX));
+        items[..older].iter().rev().take(limit).map(|current| current.item.clone()).collect()
+    }
+
+    fn unique_images(&self, key: &StreamKey) -> u64 {
+        let state = self.stream(key);
+        let tags = state.life.iter().flat_map(|stream| stream.tags.keys());
+        let items = tags.flat_map(|tag| self.history(key, tag));
+        items.map(|current| &current.item.image).collect::<BTreeSet<_>>().len() as u64
+    }
+}
+
+impl<H: Histories> Shown<'_, H> {
     /// A living stream with all tags, and at most `limit` history items of each. `None`: it does not live.
     pub(crate) fn stream(
         &self,
@@ -48,6 +69,7 @@ impl Shown<'_> {
         limit: usize,
     ) -> Option<v1::ImageStream> {
         let stream = state.life.as_ref()?;
+        let limit = share(limit, stream.tags.len());
         let mut shown = self.header(key, state)?;
         for (tag, state) in &stream.tags {
             self.add_tag(&mut shown, key, tag, state, limit);
@@ -55,17 +77,23 @@ impl Shown<'_> {
         Some(shown)
     }
 
-    /// The same with this tag alone. The cost does not grow with the other tags.
-    pub(crate) fn stream_of_tag(
+    /// One tag of a living stream with at most `limit` history items, still without its image. `None`: there is no such tag.
+    pub(crate) fn tag(
         &self,
         key: &StreamKey,
         state: &StreamState,
         tag: &TagName,
         limit: usize,
-    ) -> Option<v1::ImageStream> {
-        let mut shown = self.header(key, state)?;
-        self.add_tag(&mut shown, key, tag, state.life.as_ref()?.tags.get(tag)?, limit);
-        Some(shown)
+    ) -> Option<v1::ImageStreamTag> {
+        let tag_state = state.life.as_ref()?.tags.get(tag)?;
+        let mut stream = self.header(key, state)?;
+        self.add_tag(&mut stream, key, tag, tag_state, limit);
+        Some(v1::ImageStreamTag {
+            stream: Some(stream),
+            tag: tag.to_string(),
+            image: None,
+            resolved_reference: self.resolved_reference(key, state, tag),
+        })
     }
 
     fn add_tag(
@@ -82,7 +110,7 @@ impl Shown<'_> {
         if state.has_status() {
             shown.statuses.push(v1::TagStatus {
                 tag: tag.to_string(),
-                items: self.items(key, tag, state.history_length, limit),
+                items: self.items(key, tag, state, limit),
                 history_length: state.history_length,
                 import_failure: state.condition.as_ref().map(to_proto::import_condition),
             });
@@ -115,14 +143,12 @@ impl Shown<'_> {
         })
     }
 
-    pub(crate) fn items(
-        &self,
-        key: &StreamKey,
-        tag: &TagName,
-        before: u64,
-        limit: usize,
-    ) -> Vec<v1::HistoryItem> {
-        self.histories.items(key, tag, before, limit).iter().map(to_proto::history_item).collect()
+    /// The newest item as the state has it, and those below it, which never change.
+    fn items(&self, key: &StreamKey, tag: &TagName, state: &TagState, limit: usize) -> Vec<v1::HistoryItem> {
+        let Some(newest) = &state.current else { return Vec::new() };
+        let below = state.history_length.saturating_sub(1);
+        let older = self.look.older(key, tag, below, limit.saturating_sub(1));
+        std::iter::once(&newest.item).chain(&older).map(to_proto::history_item).collect()
     }
 
     /// A living stream put into words.
@@ -133,25 +159,26 @@ impl Shown<'_> {
         limit: usize,
     ) -> Option<v1::ImageStreamDescription> {
         let stream = state.life.as_ref()?;
+        let limit = share(limit, stream.tags.len());
         let block = |block: describe::Block<'_>| v1::TagDescription {
             tag: block.tag.to_string(),
             aliases: block.aliases.iter().map(ToString::to_string).collect(),
             spec: block.state.spec.as_ref().map(to_proto::tag_spec),
             importing: block.importing,
             import_failure: block.state.condition.as_ref().map(to_proto::import_condition),
-            items: self.items(key, &block.tag, block.state.history_length, limit),
+            items: self.items(key, &block.tag, block.state, limit),
             history_length: block.state.history_length,
         };
         Some(v1::ImageStreamDescription {
             stream: self.header(key, state),
-            unique_images: self.histories.unique_images(key),
+            unique_images: self.look.unique_images(key),
             tag_count: stream.tags.len() as u64,
             tags: describe::blocks(key, stream).into_iter().map(block).collect(),
         })
     }
 
     /// Where consumers pull a tag's present image from (spec §2.9).
-    pub(crate) fn resolved_reference(&self, key: &StreamKey, state: &StreamState, tag: &TagName) -> String {
+    fn resolved_reference(&self, key: &StreamKey, state: &StreamState, tag: &TagName) -> String {
         let Some(tag) = state.life.as_ref().and_then(|stream| stream.tags.get(tag)) else {
             return String::new();
         };
@@ -171,6 +198,10 @@ pub(crate) fn history_limit(asked: u32) -> usize {
         0 => HISTORY_LIMIT,
         limit => limit.min(HISTORY_LIMIT),
     }
+}
+
+fn share(limit: usize, tags: usize) -> usize {
+    limit.min(ITEMS_PER_STREAM / tags.max(1)).max(1)
 }
 
 /// Whole seconds, as Kubernetes writes times.

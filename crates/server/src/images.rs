@@ -41,6 +41,19 @@ impl Images {
         Ok(Some(image))
     }
 
+    /// The same for lists: one image whose bytes are missing must not hide all others. It is shown by its facts.
+    #[must_use]
+    pub(crate) fn find_or_facts(&self, digest: &Digest) -> Option<v1::Image> {
+        self.find(digest, false).unwrap_or_else(|error| {
+            tracing::error!(%error, "a blob could not be read");
+            let known = self.view.image(digest)?;
+            let mut image = image(&known.image, &Bytes::new(), None);
+            image.created = Some(to_proto::timestamp(known.recorded_at));
+            image.recorded_sequence = known.sequence;
+            Some(image)
+        })
+    }
+
     /// An image that was just fetched: as it was recorded, or in a dry run as the registry gave it.
     #[must_use]
     pub(crate) fn fetched(&self, fetched: &Fetched, dry_run: bool) -> v1::Image {

@@ -6,6 +6,7 @@
 //! | `tagtrail_events_total`             | events made durable                                           |
 //! | `tagtrail_commits_total`            | group commits                                                 |
 //! | `tagtrail_commit_seconds`           | how long one took, from append to visible                     |
+//! | `tagtrail_commit_commands`          | how many commands shared one                                  |
 //! | `tagtrail_head_sequence`            | the newest durable sequence                                   |
 //! | `tagtrail_imports_total`            | images asked for, by outcome: `ok` or the kind of failure     |
 //! | `tagtrail_import_seconds`           | how long one image took                                       |
@@ -27,7 +28,12 @@ pub(crate) fn committed(commands: usize, events: usize, head: u64, took: Duratio
     counter!("tagtrail_events_total").increment(events as u64);
     histogram!("tagtrail_commit_seconds").record(took);
     histogram!("tagtrail_commit_commands").record(commands as f64);
-    gauge!("tagtrail_head_sequence").set(head as f64);
+    self::head(head);
+}
+
+/// Where the log ends: at the start, and after each commit.
+pub(crate) fn head(sequence: u64) {
+    gauge!("tagtrail_head_sequence").set(sequence as f64);
 }
 
 pub(crate) fn decided(command: &'static str, outcome: Result<u32, ()>) {

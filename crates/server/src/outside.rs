@@ -23,6 +23,15 @@ impl Outside {
         Self { now: Arc::new(now), fresh_id: Arc::new(|| *uuid::Uuid::new_v4().as_bytes()) }
     }
 
+    /// Times and ids that a test gives.
+    #[cfg(test)]
+    pub(crate) fn of(
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+        fresh_id: impl Fn() -> [u8; 16] + Send + Sync + 'static,
+    ) -> Self {
+        Self { now: Arc::new(now), fresh_id: Arc::new(fresh_id) }
+    }
+
     /// What time it is.
     #[must_use]
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,7 +1,9 @@
 //! Starting and stopping. The order matters: what is opened first is closed last.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tagtrail_api::v1;
@@ -20,7 +22,7 @@ use tonic_health::ServingStatus;
 
 use crate::background::Background;
 use crate::config::Config;
-use crate::grpc::Services;
+use crate::grpc::{Services, errors};
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
@@ -29,6 +31,8 @@ use crate::writer::Writer;
 
 /// How long requests under way may take after a signal.
 const GRACE: Duration = Duration::from_secs(10);
+/// How many events are applied between two looks at whether to go on.
+const CATCH_UP_STEP: u64 = 20_000;
 /// The largest request, in bytes.
 const REQUEST_BYTES: usize = 1 << 20;
 
@@ -45,7 +49,7 @@ pub enum ServeError {
     #[error(transparent)]
     Importer(#[from] tagtrail_importer::ConfigError),
     /// An address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", remedy(source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -80,11 +84,17 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let started = Instant::now();
     let mut signals = Signals::new()?;
     let importer = importer(&config)?;
-    let (log, findings) = open_log(&config, &outside).await?;
+    // First of all, so that a second server on the same directory hears that, and not of a port that is taken.
+    let (log, mut findings) = open_log(&config, &outside).await?;
+    let grpc_listener = listen(config.listen).await?;
+    let http_listener = listen(config.http_listen).await?;
+    let (listens, http_listens) = (config.listen, config.http_listen);
+    let blobs = Arc::new(BlobStore::open(&config.data_dir).map_err(system("cannot open the blobs"))?);
     let (view, opened) = View::open(&config.data_dir.join("view"), &*log)?;
     let view = Arc::new(view);
-    let blobs = Arc::new(BlobStore::open(&config.data_dir).map_err(system("cannot open the blobs"))?);
-    tell_opened(&opened, log.head());
+    findings.extend(found(&opened, log.head()));
+    remove_leftovers(&config.data_dir);
+    crate::metrics::head(log.head());
 
     let (ready, is_ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
@@ -94,10 +104,6 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let internal_registry = Some(config.repository.internal.clone()).filter(|host| !host.is_empty());
     let importing =
         Importing::new(importer, blobs.clone(), outside.clone(), config.import.max_images_per_repository);
-    // Listening comes before the read model is complete: who calls meanwhile is told so.
-    let grpc_listener = listen(config.listen).await?;
-    let http_listener = listen(config.http_listen).await?;
-    let (listens, http_listens) = (config.listen, config.http_listen);
     let services = Services {
         config: Arc::new(config),
         log: log.clone(),
@@ -113,7 +119,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter.set_service_status("", ServingStatus::NotServing).await;
-    let routes = routes(services, Gate(is_ready.clone())).add_service(health);
+    // Answered before the read model is complete: who calls meanwhile is told so.
+    let routes = routes(services, Gate(is_ready.clone())).add_service(health).into_axum_router();
+    let routes = Routes::from(routes.layer(axum::middleware::from_fn(errors::answer_panics)));
     let grpc_stop = turned_true(stopped.clone());
     let mut grpc = tokio::spawn(async move {
         // An answer is several small writes: held back for the acknowledgement of the first, each would take 40 ms longer.
@@ -127,15 +135,19 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .with_graceful_shutdown(turned_true(stopped.clone()));
     let http = tokio::spawn(async move { http.await });
 
+    let going_on = Arc::new(AtomicBool::new(true));
     tokio::select! {
-        caught_up = catch_up(view.clone(), log.clone()) => caught_up?,
-        () = signals.any() => return Ok(()), // What was built so far is kept.
+        caught_up = catch_up(view.clone(), log.clone(), going_on.clone()) => caught_up?,
+        () = signals.any() => {
+            going_on.store(false, Ordering::Relaxed);
+            return Ok(()); // What was built so far is kept.
+        }
     }
     work.fill(view.pending(), view.scheduled(), Instant::now());
     let writer_thread = queue
         .start(log.clone(), view.clone(), work.clone(), outside, internal_registry, alive)
         .map_err(system("cannot start the writer"))?;
-    let background = Background { work, view: view.clone(), importing, writer };
+    let background = Background { work, view: view.clone(), importing, writer: writer.clone() };
     let background = tokio::spawn(background.run(stopped));
     ready.send_replace(true);
     health_reporter.set_service_status("", ServingStatus::Serving).await;
@@ -154,14 +166,17 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     ready.send_replace(false);
     health_reporter.set_service_status("", ServingStatus::NotServing).await;
     stop.send_replace(true);
-    // New requests are turned away; those under way may end. Everything that holds the writer is then gone.
+    // New requests are turned away; those under way may end.
+    let deadline = tokio::time::Instant::now() + GRACE;
     for mut task in [flattened(background), flattened(http), flattened(grpc)] {
-        if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
             tracing::warn!("something was still under way after {GRACE:?} and was cut off");
             task.abort();
             task.await.ok();
         }
     }
+    // Whoever was cut off may still hold a way to the writer; it ends all the same.
+    writer.stop().await;
     outcome?;
     tokio::task::spawn_blocking(move || close(writer_thread, &view, log))
         .await
@@ -209,39 +224,57 @@ async fn open_log(config: &Config, outside: &Outside) -> Result<(Arc<SledLog>, V
     Ok((Arc::new(log), findings))
 }
 
-fn tell_opened(opened: &Opened, head: u64) {
-    match opened {
-        Opened::Kept(position) if *position == head => {}
-        Opened::Kept(position) => tracing::info!(position, head, "the read model is behind; catching up"),
-        Opened::New if head == 0 => {}
-        Opened::New => tracing::info!(head, "there is no read model; building it from the log"),
-        Opened::Discarded(why) => tracing::warn!(why, head, "the read model does not fit; rebuilding it"),
+/// What is to be told of the read model, if anything.
+fn found(opened: &Opened, head: u64) -> Option<String> {
+    let finding = match opened {
+        Opened::Kept(position) => {
+            if *position < head {
+                tracing::info!(position, head, "the read model is behind; catching up");
+            }
+            return None;
+        }
+        Opened::New if head == 0 => return None,
+        Opened::New => "there was no read model; it was built from the log".to_owned(),
+        Opened::Discarded(why) => {
+            format!("the read model could not be used ({why}); it was rebuilt from the log")
+        }
+    };
+    tracing::warn!(head, "{finding}");
+    Some(finding)
+}
+
+/// What a rebuild leaves behind that was broken off in the middle.
+fn remove_leftovers(data_dir: &Path) {
+    for directory in ["view.new", "view.old"].map(|name| data_dir.join(name)) {
+        if directory.exists()
+            && let Err(error) = std::fs::remove_dir_all(&directory)
+        {
+            tracing::warn!(%error, directory = %directory.display(), "could not remove what a rebuild left");
+        }
     }
 }
 
-async fn catch_up(view: Arc<View>, log: Arc<SledLog>) -> Result<(), ServeError> {
-    let caught_up = tokio::task::spawn_blocking(move || {
+/// Brings the read model up to the log, in steps, so that a signal in the meantime is heard.
+async fn catch_up(view: Arc<View>, log: Arc<SledLog>, going_on: Arc<AtomicBool>) -> Result<(), ServeError> {
+    let steps = move || -> Result<(), ViewError> {
         let head = log.head();
-        view.catch_up(&*log, head, &mut |at| tracing::debug!(at, head, "building the read model"))
-    });
-    Ok(caught_up
-        .await
-        .map_err(|error| system("cannot build the read model")(std::io::Error::other(error)))??)
+        while view.position() < head && going_on.load(Ordering::Relaxed) {
+            view.catch_up(&*log, head.min(view.position() + CATCH_UP_STEP), &mut |_| {})?;
+            tracing::info!(at = view.position(), head, "building the read model");
+        }
+        Ok(())
+    };
+    let done = tokio::task::spawn_blocking(steps).await;
+    Ok(done.map_err(|error| system("cannot build the read model")(std::io::Error::other(error)))??)
 }
 
-/// Turns requests away until the read model is complete: an answer from half of it would be wrong.
+/// Turns requests away before the read model is complete, and when the server stops.
 #[derive(Clone)]
 struct Gate(watch::Receiver<bool>);
 
 impl Interceptor for Gate {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        if *self.0.borrow() {
-            Ok(request)
-        } else {
-            Err(Status::unavailable(
-                "the server is starting or stopping, and its read model is not complete; try again in a moment",
-            ))
-        }
+        if *self.0.borrow() { Ok(request) } else { Err(errors::not_ready()) }
     }
 }
 
@@ -317,6 +350,16 @@ struct AbortOnDrop(tokio::task::AbortHandle);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it, or choose another address"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
     }
 }
 

@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tagtrail_domain::event::{Actor, Event, Recorded, Run};
 use tagtrail_domain::{Command, Context, Refusal, StreamKey, StreamState, Timestamp, World, decide};
-use tagtrail_event_log::{Log, MAX_PAYLOAD_BYTES, codec};
+use tagtrail_event_log::frame::HEADER_BYTES;
+use tagtrail_event_log::{Log, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, codec};
 use tagtrail_projection::{Stage, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,6 +24,8 @@ const QUEUE: usize = 4_096;
 /// How many commands and about how many bytes share one sync.
 const BATCH_COMMANDS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
+/// The most that one command may add to the log, so that it fits into one append behind what came before it.
+const RUN_BYTES: usize = MAX_APPEND_BYTES - BATCH_BYTES;
 
 /// A write: what is wished, and who wishes it.
 pub(crate) struct Write {
@@ -84,6 +88,8 @@ enum Job {
     Write(Box<Write>, oneshot::Sender<Result<Written, WriteError>>),
     /// Hold still until the receiver's other end is dropped.
     Pause(oneshot::Sender<()>, oneshot::Receiver<()>),
+    /// Finish what is in the queue, take no more, and end.
+    Stop,
 }
 
 /// The way to the writer.
@@ -132,11 +138,18 @@ impl Writer {
         starting.await.map_err(|_| WriteError::Stopped)?;
         Ok(Pause { _until: until })
     }
+
+    /// Makes the writer end once it has answered what waits by now. Later writes hear [`WriteError::Stopped`].
+    pub(crate) async fn stop(&self) {
+        // An error means that it has ended already.
+        self.jobs.send(Job::Stop).await.ok();
+    }
 }
 
 impl Queue {
-    /// Starts the writer on a read model that has caught up with the log. It ends when every [`Writer`] is gone. If it
-    /// ends otherwise, by a failing disk or a panic, `alive` turns false.
+    /// Starts the writer on a read model that has caught up with the log. It ends when it is told to, or when every
+    /// [`Writer`] is gone. If it ends otherwise, by a failing disk or a panic, everybody who waits is answered, and
+    /// `alive` turns false.
     ///
     /// # Errors
     /// If the operating system gives no thread.
@@ -150,27 +163,41 @@ impl Queue {
         alive: watch::Sender<bool>,
     ) -> std::io::Result<JoinHandle<()>> {
         let last_time = view.recorded_at();
+        let end = End { view: view.clone(), alive, well: false };
         let thread = Thread { log, view, work, outside, internal_registry, last_time };
-        std::thread::Builder::new().name("writer".into()).spawn(move || {
-            let failing = Failing(alive);
-            thread.run(self.0);
-            failing.ended_well();
-        })
+        let run = move || match thread.run(self.0) {
+            Ok(()) => end.well(),
+            Err(reason) => {
+                tracing::error!(reason, "the writer takes no more writes; the server stops");
+                drop(end);
+            }
+        };
+        std::thread::Builder::new().name("writer".into()).spawn(run)
     }
 }
 
-/// Says that the writer has failed, unless it is told otherwise: a panic passes through here too.
-struct Failing(watch::Sender<bool>);
+/// Tells the server how the writer ended. A panic passes through here too.
+struct End {
+    view: Arc<View>,
+    alive: watch::Sender<bool>,
+    well: bool,
+}
 
-impl Failing {
-    fn ended_well(self) {
-        std::mem::forget(self);
+impl End {
+    fn well(mut self) {
+        self.well = true;
     }
 }
 
-impl Drop for Failing {
+impl Drop for End {
     fn drop(&mut self) {
-        self.0.send_replace(false);
+        if std::thread::panicking() {
+            // If it was the read model that misled the writer, the next start is not to meet the same again.
+            self.view.suspect("the writer panicked");
+        }
+        if !self.well {
+            self.alive.send_replace(false);
+        }
     }
 }
 
@@ -187,42 +214,47 @@ struct Thread {
 type Reply = oneshot::Sender<Result<Written, WriteError>>;
 
 impl Thread {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(job) = queue.blocking_recv() {
+    /// The error is fatal: what is on the disk is known only after opening it again. Whoever waits then hears
+    /// [`WriteError::Stopped`], because the other end of the answer is dropped.
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), String> {
+        let mut left = None;
+        while let Some(job) = left.take().or_else(|| queue.blocking_recv()) {
             match job {
+                Job::Write(first, reply) => left = self.round(*first, reply, &mut queue)?,
                 Job::Pause(started, end) => {
                     if started.send(()).is_ok() {
                         // An error is the signal: the other end is gone.
                         end.blocking_recv().ok();
                     }
                 }
-                Job::Write(first, reply) => {
-                    if let Err(reason) = self.round(*first, reply, &mut queue) {
-                        tracing::error!(reason, "the log takes no more writes; the server stops");
-                        panic!("the log could not be written: {reason}");
-                    }
-                }
+                Job::Stop => queue.close(),
             }
         }
+        Ok(())
     }
 
-    /// One group commit. The error is fatal: what is on the disk is known only after opening it again.
-    fn round(&mut self, first: Write, reply: Reply, queue: &mut mpsc::Receiver<Job>) -> Result<(), String> {
+    /// One group commit. Gives the job that ended it before it was full, which is still to be done.
+    fn round(
+        &mut self,
+        first: Write,
+        reply: Reply,
+        queue: &mut mpsc::Receiver<Job>,
+    ) -> Result<Option<Job>, String> {
         let view = self.view.clone();
         let log = self.log.clone();
         let head = log.head();
         let mut round =
             Round { stage: view.stage(), runs: Vec::new(), next: head + 1, bytes: 0, answers: Vec::new() };
-        let mut pause = None;
         self.decide(&mut round, first, reply);
+        let mut left = None;
         for _ in 1..BATCH_COMMANDS {
             if round.bytes >= BATCH_BYTES {
                 break;
             }
             match queue.try_recv() {
                 Ok(Job::Write(write, reply)) => self.decide(&mut round, *write, reply),
-                Ok(Job::Pause(started, end)) => {
-                    pause = Some((started, end));
+                Ok(other) => {
+                    left = Some(other);
                     break;
                 }
                 Err(_) => break,
@@ -230,12 +262,10 @@ impl Thread {
         }
         let Round { stage, runs, answers, .. } = round;
         if !runs.is_empty() {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let events: usize = runs.iter().map(Vec::len).sum();
             // The commit point is in here. Before it nothing happened; after it, it happened for ever.
-            if let Err(error) = log.append(head, &runs) {
-                return Err(error.to_string());
-            }
+            log.append(head, &runs).map_err(|error| error.to_string())?;
             // Only now may anybody see it; and everybody does, before the first caller hears that it is done.
             view.commit(stage, &*log).map_err(|error| error.to_string())?;
             crate::metrics::committed(runs.len(), events, log.head(), began.elapsed());
@@ -244,17 +274,12 @@ impl Thread {
             if let Ok(written) = &answer
                 && let Some(event) = written.events.last()
             {
-                self.work.changed(&event.stream, &view.stream(&event.stream));
+                self.work.changed(&event.stream, &view.stream(&event.stream), Instant::now());
             }
             // A caller that has gone away does not need its answer.
             reply.send(answer).ok();
         }
-        if let Some((started, end)) = pause
-            && started.send(()).is_ok()
-        {
-            end.blocking_recv().ok();
-        }
-        Ok(())
+        Ok(left)
     }
 
     fn decide(&mut self, round: &mut Round<'_>, write: Write, reply: Reply) {
@@ -294,10 +319,18 @@ impl Thread {
             ))
             .into());
         }
+        let bytes: usize = stored.iter().map(|bytes| HEADER_BYTES + bytes.len()).sum();
+        if bytes > RUN_BYTES {
+            return Err(Refusal::Usage(format!(
+                "this would make {} events of {bytes} bytes together; at most {RUN_BYTES} can be kept at once, so do it in smaller steps",
+                stored.len()
+            ))
+            .into());
+        }
         for (event, bytes) in recorded.iter().zip(&stored) {
             round.stage.apply(event, bytes);
-            round.bytes += bytes.len();
         }
+        round.bytes += bytes;
         let length = u32::try_from(stored.len()).expect("a command makes few events");
         let run = Run { first_sequence: round.next, length };
         if !stored.is_empty() {
@@ -355,3 +388,6 @@ impl Written {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

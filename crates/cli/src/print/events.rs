@@ -134,6 +134,7 @@ fn fact_json(fact: &Fact) -> (&'static str, Value) {
             object.put("replacesSequence", moved.replaces_sequence);
             object.put("cause", cause(moved.cause()));
             object.text("followedTag", &moved.followed_tag);
+            object.text("source", &moved.source);
             "tagMoved"
         }
         Fact::ImportFailed(failed) => {

@@ -162,7 +162,9 @@ impl<'a> Draft<'a> {
             }
             _ => item,
         };
-        let moved = TagMoved { tag: tag.clone(), item, change, previous, replaces_sequence, cause };
+        let source = self.spec(tag).and_then(|spec| spec.source.as_ref()).map(|source| source.name.clone());
+        let source = source.unwrap_or_default();
+        let moved = TagMoved { tag: tag.clone(), item, change, previous, replaces_sequence, cause, source };
         self.happen(Fact::TagMoved(Box::new(moved)));
         true
     }

@@ -97,6 +97,7 @@ fn tag_moved(moved: v1::TagMoved) -> Decoded<TagMoved> {
         item: history_item(moved.item.ok_or(DecodeError::Missing("history item"))?)?,
         previous: moved.previous.map(history_item).transpose()?,
         replaces_sequence: moved.replaces_sequence,
+        source: moved.source,
     })
 }
 
@@ -137,12 +138,12 @@ fn tag_spec(spec: v1::TagSpec) -> Decoded<TagSpec> {
         import_policy: ImportPolicy {
             insecure: policy.insecure,
             scheduled: policy.scheduled,
-            mode: match policy.import_mode() {
+            mode: match known("import mode", policy.import_mode)? {
                 v1::ImportMode::PreserveOriginal => ImportMode::PreserveOriginal,
                 v1::ImportMode::Legacy | v1::ImportMode::Unspecified => ImportMode::Legacy,
             },
         },
-        reference_policy: match spec.reference_policy() {
+        reference_policy: match known("reference policy", spec.reference_policy)? {
             v1::ReferencePolicy::Local => ReferencePolicy::Local,
             v1::ReferencePolicy::Source | v1::ReferencePolicy::Unspecified => ReferencePolicy::Source,
         },
@@ -202,8 +203,10 @@ fn entries(entries: Vec<v1::Entry>) -> Entries {
 
 fn timestamp(at: Option<prost_types::Timestamp>) -> Decoded<Timestamp> {
     let at = at.ok_or(DecodeError::Missing("time"))?;
-    let nanos = u32::try_from(at.nanos).map_err(|_| unknown("time", at.nanos))?;
-    Ok(Timestamp::new(at.seconds, nanos))
+    match u32::try_from(at.nanos) {
+        Ok(nanos @ 0..1_000_000_000) => Ok(Timestamp::new(at.seconds, nanos)),
+        _ => Err(unknown("time", format!("{}.{:09}", at.seconds, at.nanos))),
+    }
 }
 
 fn tag(text: &str) -> Decoded<TagName> {
@@ -216,6 +219,12 @@ fn digest(text: &str) -> Decoded<Digest> {
 
 fn optional_digest(text: &str) -> Decoded<Option<Digest>> {
     if text.is_empty() { Ok(None) } else { digest(text).map(Some) }
+}
+
+/// A value that this version knows. Where `Unspecified` means something, prost's own reading would quietly take a
+/// newer version's value for it.
+fn known<E: TryFrom<i32>>(part: &'static str, value: i32) -> Decoded<E> {
+    E::try_from(value).map_err(|_| unknown(part, value))
 }
 
 fn unknown(part: &'static str, value: impl ToString) -> DecodeError {

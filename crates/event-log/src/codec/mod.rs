@@ -43,3 +43,6 @@ pub fn encode(event: &Recorded) -> Bytes {
 pub fn decode(bytes: &[u8]) -> Result<Recorded, DecodeError> {
     from_proto::event(v1::Event::decode(bytes)?)
 }
+
+#[cfg(test)]
+mod tests;

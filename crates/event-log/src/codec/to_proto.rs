@@ -98,6 +98,7 @@ fn tag_moved(moved: &TagMoved) -> v1::TagMoved {
         replaces_sequence: moved.replaces_sequence,
         cause: cause.into(),
         followed_tag,
+        source: moved.source.clone(),
     }
 }
 

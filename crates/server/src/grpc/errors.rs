@@ -1,7 +1,10 @@
 //! What callers hear of a refusal or a failure. The one place that knows gRPC's status codes.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 
+use axum::middleware::Next;
+use futures_util::FutureExt;
 use tagtrail_domain::Refusal;
 use tagtrail_domain::refusal::Subject;
 use tagtrail_event_log::ReadError;
@@ -13,6 +16,10 @@ use crate::writer::WriteError;
 
 /// The domain of the `google.rpc.ErrorInfo` that every refusal carries.
 const DOMAIN: &str = "tagtrail";
+/// Longest message, and longest name beside it, in bytes. They travel in headers, of which clients take 16 KiB, as
+/// escaped text and once more in the details; and people type things of any length.
+const MESSAGE_BYTES: usize = 2_048;
+const NAME_BYTES: usize = 512;
 
 pub(super) fn refused(refusal: &Refusal) -> Status {
     let message = refusal.to_string();
@@ -50,7 +57,40 @@ pub(super) fn unreadable(error: &ReadError) -> Status {
 
 pub(super) fn no_bytes(error: &BlobError) -> Status {
     tracing::error!(%error, "a blob could not be read");
-    status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), error.to_string())
+    let remedy = match error {
+        BlobError::Missing { .. } | BlobError::Damaged { .. } => {
+            "; import the image again, or put the file back from a copy of the data directory"
+        }
+        BlobError::InvalidDigest(_) | BlobError::Io { .. } => "",
+    };
+    status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), format!("{error}{remedy}"))
+}
+
+/// Turned away until the read model is complete: an answer from half of it would be wrong.
+pub(crate) fn not_ready() -> Status {
+    let text =
+        "the server is starting or stopping, and its read model is not complete; try again in a moment";
+    status(Code::Unavailable, "UNAVAILABLE", ("", String::new()), text.to_owned())
+}
+
+pub(super) fn out_of_range(text: String) -> Status {
+    status(Code::OutOfRange, "USAGE", ("", String::new()), text)
+}
+
+pub(super) fn too_large(text: String) -> Status {
+    status(Code::ResourceExhausted, "USAGE", ("", String::new()), text)
+}
+
+/// Lets whoever asked hear of a panic, instead of breaking off the connection and all that others asked on it.
+pub(crate) async fn answer_panics(request: axum::extract::Request, next: Next) -> axum::response::Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            internal(&text.unwrap_or("the server's own log says more")).into_http()
+        }
+    }
 }
 
 /// A request that is malformed in itself, whatever the state of the streams.
@@ -69,6 +109,47 @@ pub(super) fn internal(error: &dyn std::fmt::Display) -> Status {
 
 fn status(code: Code, reason: &str, subject: (&str, String), message: String) -> Status {
     let (kind, name) = subject;
+    let name = shortened(name, NAME_BYTES);
     let metadata = HashMap::from([("kind".to_owned(), kind.to_owned()), ("name".to_owned(), name)]);
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(code, shortened(message, MESSAGE_BYTES), details)
+}
+
+/// Cut in the middle, where what was typed stands: what is wrong with it comes last.
+fn shortened(text: String, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text;
+    }
+    let start = text.floor_char_boundary(bytes / 2);
+    let end = text.ceil_char_boundary(text.len() - bytes / 2);
+    format!("{} ... {}", &text[..start], &text[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of a megabyte once came back in a header that no client takes.
+    #[test]
+    fn what_is_said_fits_into_headers() {
+        for name in ["x".repeat(1 << 20), "ü".repeat(1 << 19)] {
+            let refusal = Refusal::NotFound { resource: "imagestreams.image.openshift.io", name };
+            let headers = refused(&refusal).into_http::<()>();
+            let size: usize =
+                headers.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+            assert!(size < 12_000, "{size}");
+            assert!(refused(&refusal).message().ends_with("\" not found"), "what is wrong is still said");
+        }
+    }
+
+    #[test]
+    fn a_missing_blob_is_named_and_what_to_do() {
+        let (digest, path) = ("sha256:abc".to_owned(), "/data/blobs/sha256/abc".into());
+        let status = no_bytes(&BlobError::Missing { digest, path });
+        assert_eq!(status.code(), Code::DataLoss);
+        assert_eq!(
+            status.message(),
+            "blob sha256:abc is missing: there is no /data/blobs/sha256/abc; import the image again, or put the file back from a copy of the data directory"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use prost::Message;
 use tagtrail_api::v1;
 use tagtrail_api::v1::event_service_server::EventService;
+use tagtrail_domain::StreamKey;
 use tagtrail_event_log::Stored;
 use tonic::{Request, Response, Status};
 
@@ -24,7 +25,7 @@ impl EventService for Services {
         let head = self.log.head();
         let from = request.from_sequence.max(1);
         if from > head + 1 {
-            return Err(Status::out_of_range(format!(
+            return Err(errors::out_of_range(format!(
                 "the log ends at sequence {head}; {from} lies beyond it"
             )));
         }
@@ -39,10 +40,7 @@ impl EventService for Services {
                 return Err(errors::usage("a stream needs its namespace".into()));
             }
             let key = check(convert::existing(&request.namespace, &request.stream))?;
-            let sequences = self.view.events_of(&key, from, size + 1);
-            let next = sequences.get(size).copied().unwrap_or(head + 1);
-            let events = sequences.iter().take(size).map(|sequence| self.stored(*sequence));
-            (events.collect::<Result<Vec<_>, _>>()?, next)
+            self.of_stream(&key, from, size)?
         };
         Ok(Response::new(v1::ReadEventsResponse { events, next_sequence, head }))
     }
@@ -78,6 +76,24 @@ impl Services {
             }
         }
         Ok((events, next))
+    }
+
+    /// The events of one stream. The read model knows which they are, and may be a moment behind the log: only as far
+    /// as it has come is nothing left out.
+    fn of_stream(&self, key: &StreamKey, from: u64, size: usize) -> Result<(Vec<v1::Event>, u64), Status> {
+        let known = self.view.position();
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        let sequences = self.view.events_of(key, from, size + 1);
+        for sequence in &sequences {
+            if events.len() == size || bytes >= BYTES {
+                return Ok((events, *sequence));
+            }
+            let event = self.stored(*sequence)?;
+            bytes += event.encoded_len();
+            events.push(event);
+        }
+        let next = sequences.last().map_or(from, |last| last + 1);
+        Ok((events, next.max(known + 1)))
     }
 
     fn stored(&self, sequence: u64) -> Result<v1::Event, Status> {

@@ -47,8 +47,7 @@ impl ImageService for Services {
             Some(last) if digests.len() == size => last.to_string(),
             _ => String::new(),
         };
-        let images = digests.iter().filter_map(|digest| self.images.find(digest, false).transpose());
-        let images = images.collect::<Result<_, _>>().map_err(|error| errors::no_bytes(&error))?;
+        let images = digests.iter().filter_map(|digest| self.images.find_or_facts(digest)).collect();
         Ok(Response::new(v1::ListImagesResponse { images, next_page_token }))
     }
 
@@ -65,11 +64,10 @@ impl ImageService for Services {
             }
             other => check(other)?,
         };
-        let state = self.view.stream(&key);
-        let stream = self.shown().header(&key, &state);
+        let stream = self.view.stream(&key);
+        let stream = self.shown().header(&key, &stream);
         let stream = stream.ok_or_else(|| errors::refused(&no_stream(key.name.as_str())))?;
-        let found: Vec<Digest> =
-            self.images_of(&key).into_iter().filter(|digest| digest.matches_prefix(&request.id)).collect();
+        let found: Vec<Digest> = self.images_of(&key, &request.id).into_iter().collect();
         let name = format!("{}@{}", key.name, request.id);
         let digest = match found.as_slice() {
             [digest] => digest,
@@ -93,10 +91,13 @@ impl ImageService for Services {
 }
 
 impl Services {
-    /// Every image in a stream's history, and the images of those that are indexes.
-    fn images_of(&self, key: &StreamKey) -> BTreeSet<Digest> {
+    /// The images in a stream's history, and the images of those that are indexes, that `id` may mean.
+    fn images_of(&self, key: &StreamKey, id: &str) -> BTreeSet<Digest> {
         let own = self.view.stream_images(key);
+        if let Some(whole) = own.iter().find(|digest| digest.as_str() == id) {
+            return BTreeSet::from([whole.clone()]); // Nothing else can be meant, so no index need be opened.
+        }
         let children: Vec<Digest> = own.iter().flat_map(|digest| self.images.children(digest)).collect();
-        own.into_iter().chain(children).collect()
+        own.into_iter().chain(children).filter(|digest| digest.matches_prefix(id)).collect()
     }
 }

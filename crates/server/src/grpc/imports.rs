@@ -9,8 +9,8 @@ use tagtrail_domain::{Command, Fact, FailureKind, ImageReference, Refusal, Strea
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors};
-use crate::convert::{self, Shown};
+use super::{Services, Writes, check, errors, result};
+use crate::convert::{self, Histories, Shown};
 use crate::importing::{Answer, AnsweredImage};
 use crate::writer::{Origin, Written};
 
@@ -28,14 +28,7 @@ impl ImportService for Services {
         }
         let wish = wish(&request)?;
         let state = self.view.stream(&key);
-        // Looked at before the registry is asked in vain; `decide` looks again.
-        if let Some(expected) = origin.expected_revision
-            && expected != if state.life.is_some() { state.revision } else { 0 }
-        {
-            return self
-                .try_out(&key, &Command::DeleteStream, &origin)
-                .and_then(|()| unreachable_expectation());
-        }
+        self.expect_revision(&key, &origin)?;
         let planned = check(plan(&key, state.life.as_ref(), &wish))?;
         let answer = self.importing.ask(planned, state.life.as_ref()).await;
         if request.dry_run {
@@ -49,13 +42,9 @@ impl ImportService for Services {
         }
         let mut response = self.answer(&answer, request.dry_run);
         show_stream(&mut response, &key, &written.after, &self.shown());
-        response.result = Some(self.result(&written)?);
+        response.result = Some(result(&written));
         Ok(Response::new(response))
     }
-}
-
-fn unreachable_expectation<T>() -> Result<T, Status> {
-    Err(errors::internal(&"the image stream changed while it was looked at"))
 }
 
 fn wish(request: &v1::ImportRequest) -> Result<ImportWish, Status> {
@@ -63,10 +52,6 @@ fn wish(request: &v1::ImportRequest) -> Result<ImportWish, Status> {
         "" => None,
         text => Some(check(convert::tag(text))?),
     };
-    if tag.is_some() && request.all {
-        let text = format!("cannot specify a tag \"{}\" as well as --all", request.target_text);
-        return Err(errors::usage(text));
-    }
     let target_text =
         if request.target_text.is_empty() { request.name.clone() } else { request.target_text.clone() };
     Ok(ImportWish {
@@ -83,6 +68,15 @@ fn wish(request: &v1::ImportRequest) -> Result<ImportWish, Status> {
 }
 
 impl Services {
+    /// Looks whether the expectation holds, before a registry is asked in vain; `decide` looks again.
+    fn expect_revision(&self, key: &StreamKey, origin: &Origin) -> Result<(), Status> {
+        // Any command tells: the expectation is what is looked at first.
+        match self.try_out(key, &Command::DeleteStream, origin) {
+            Err(conflict @ Refusal::Conflict(_)) => Err(errors::refused(&conflict)),
+            _ => Ok(()),
+        }
+    }
+
     fn answer(&self, answer: &Answer, dry_run: bool) -> v1::ImportResponse {
         let image = |image: &AnsweredImage| v1::ImportResult {
             source_tag: image.source_tag(),
@@ -111,19 +105,17 @@ impl Services {
             return Err(errors::refused(&Refusal::RequestIdReused(origin.request_id.clone())));
         }
         let run = tagtrail_domain::Run { first_sequence: past.first_sequence, length: past.length };
-        let after = self.view.stream(key);
-        let written = Written { run, events: Vec::new(), repeated: true, after };
-        self.answer_again(key, &written).map(Some)
+        self.answer_again(key, &self.recall(key, run)?).map(Some)
     }
 
     /// The first answer, from the events it made: what became of each tag stands in the last of them.
     fn answer_again(&self, key: &StreamKey, written: &Written) -> Result<v1::ImportResponse, Status> {
-        let events = self.events_of(written)?;
-        let after = self.after(key, written)?;
-        let state = &after.state;
-        let mut response = v1::ImportResponse { result: Some(self.result(written)?), ..Default::default() };
-        show_stream(&mut response, key, state, &self.shown_after(&after));
-        if let Some(finished) = finished(&events) {
+        let Written { events, after: state, .. } = written;
+        let mut response = v1::ImportResponse { result: Some(result(written)), ..Default::default() };
+        let then = self.stream_until(key, written.sequence() + 1)?;
+        let shown = Shown { look: &then, repository: &self.config.repository };
+        show_stream(&mut response, key, state, &shown);
+        if let Some(finished) = finished(events) {
             let from_repository = !finished.repository.is_empty();
             for outcome in &finished.outcomes {
                 let spec = state.life.as_ref().and_then(|s| s.tags.get(&outcome.tag));
@@ -131,7 +123,7 @@ impl Services {
                 let reference = source.and_then(|source| ImageReference::parse(&source.name).ok());
                 let (image, failure) = match &outcome.result {
                     Ok(digest) => (self.images.find(digest, false).map_err(|e| errors::no_bytes(&e))?, None),
-                    Err(reason) => (None, Some(failure(&events, state, &outcome.tag, reason))),
+                    Err(reason) => (None, Some(failure(events, state, &outcome.tag, reason))),
                 };
                 response.results.push(v1::ImportResult {
                     source_tag: reference.map(|r| r.with_defaults().tag).unwrap_or_default(),
@@ -146,7 +138,12 @@ impl Services {
     }
 }
 
-fn show_stream(response: &mut v1::ImportResponse, key: &StreamKey, state: &StreamState, shown: &Shown<'_>) {
+fn show_stream<H: Histories>(
+    response: &mut v1::ImportResponse,
+    key: &StreamKey,
+    state: &StreamState,
+    shown: &Shown<'_, H>,
+) {
     response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
     response.description = shown.description(key, state, convert::HISTORY_LIMIT);
 }

@@ -1,7 +1,7 @@
 //! The services of `proto/tagtrail/v1/services.proto`, a file each.
 
 mod admin;
-mod errors;
+pub(crate) mod errors;
 mod events;
 mod images;
 mod imports;
@@ -47,17 +47,20 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// What is true at this moment, in words. The writer waits until it is dropped.
     fn shown(&self) -> Shown<'_> {
-        Shown { histories: &*self.view, repository: &self.config.repository }
+        Shown { look: self.view.look(), repository: &self.config.repository }
     }
 
+    /// Writes, and gives for a repeated request what came of it the first time.
     async fn write(&self, key: &StreamKey, command: Command, origin: Origin) -> Result<Written, Status> {
         let write = Write { key: key.clone(), command, origin };
-        self.writer.write(write).await.map_err(|error| errors::not_written(&error))
+        let written = self.writer.write(write).await.map_err(|error| errors::not_written(&error))?;
+        if written.repeated { self.recall(key, written.run) } else { Ok(written) }
     }
 
     /// Decides a write as if it were to happen, and forgets it.
-    fn try_out(&self, key: &StreamKey, command: &Command, origin: &Origin) -> Result<(), Status> {
+    fn try_out(&self, key: &StreamKey, command: &Command, origin: &Origin) -> Result<(), Refusal> {
         let context = tagtrail_domain::Context {
             now: self.outside.now(),
             next_sequence: self.log.head() + 1,
@@ -65,8 +68,7 @@ impl Services {
             expected_revision: origin.expected_revision,
             internal_registry: None,
         };
-        let stage = self.view.stage();
-        tagtrail_domain::decide(&stage, key, &context, command).map(drop).map_err(|r| errors::refused(&r))
+        tagtrail_domain::decide(&self.view.stage(), key, &context, command).map(drop)
     }
 }
 
@@ -148,6 +150,14 @@ writes! {
     SetTagRequest "tag" without wait_ms;
     DeleteTagRequest "delete-tag";
     ImportRequest "import";
+}
+
+fn result(written: &Written) -> v1::WriteResult {
+    v1::WriteResult {
+        sequence: written.sequence(),
+        revision: written.after.revision,
+        repeated: written.repeated,
+    }
 }
 
 fn check<T>(result: Result<T, Refusal>) -> Result<T, Status> {

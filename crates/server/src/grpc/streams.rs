@@ -1,17 +1,24 @@
 //! Image streams as a whole.
 
+use prost::Message;
 use tagtrail_api::v1;
 use tagtrail_api::v1::image_stream_service_server::ImageStreamService;
 use tagtrail_domain::command::UpdateMetadata;
 use tagtrail_domain::{Command, Namespace, Refusal, StreamKey};
+use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::labels::Selector;
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors};
+use super::{Services, Writes, check, errors, result};
 use crate::convert::{self, history_limit};
 
-/// Most streams in one page.
+/// Most streams in one page, and most that are looked at for one.
 const PAGE: usize = 500;
+const LOOKED_AT: usize = 5_000;
+/// A page ends when it has this many bytes.
+const BYTES: usize = 8 << 20;
+/// The largest answer: clients take 64 MiB.
+const LARGEST_BYTES: usize = 60 << 20;
 
 #[tonic::async_trait]
 impl ImageStreamService for Services {
@@ -28,14 +35,13 @@ impl ImageStreamService for Services {
             annotations: request.annotations,
         };
         if request.dry_run {
-            self.try_out(&key, &command, &origin)?;
+            check(self.try_out(&key, &command, &origin))?;
             return Ok(Response::new(v1::CreateImageStreamResponse::default()));
         }
         let written = self.write(&key, command, origin).await?;
-        let state = self.after(&key, &written)?.state;
         Ok(Response::new(v1::CreateImageStreamResponse {
-            stream: self.shown().header(&key, &state),
-            result: Some(self.result(&written)?),
+            stream: self.shown().header(&key, &written.after),
+            result: Some(result(&written)),
         }))
     }
 
@@ -47,7 +53,7 @@ impl ImageStreamService for Services {
         let origin = request.origin()?;
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let written = self.write(&key, Command::DeleteStream, origin).await?;
-        Ok(Response::new(v1::DeleteImageStreamResponse { result: Some(self.result(&written)?) }))
+        Ok(Response::new(v1::DeleteImageStreamResponse { result: Some(result(&written)) }))
     }
 
     async fn get_image_stream(
@@ -56,9 +62,12 @@ impl ImageStreamService for Services {
     ) -> Result<Response<v1::GetImageStreamResponse>, Status> {
         let request = request.into_inner();
         let key = check(convert::existing(&request.namespace, &request.name))?;
-        let state = self.view.stream(&key);
-        let stream = self.shown().stream(&key, &state, history_limit(request.history_limit));
+        let stream = {
+            let shown = self.shown();
+            shown.stream(&key, &shown.look.stream(&key), history_limit(request.history_limit))
+        };
         let stream = stream.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
+        bounded_answer(&key, &stream)?;
         Ok(Response::new(v1::GetImageStreamResponse { stream: Some(stream) }))
     }
 
@@ -83,20 +92,24 @@ impl ImageStreamService for Services {
         let mut after = token(&request.page_token)?;
         let mut streams = Vec::new();
         let mut next_page_token = String::new();
-        // What the selector leaves out does not make a page shorter.
+        let (mut looked_at, mut bytes) = (0, 0);
+        // What the selector leaves out does not make a page shorter, within reason.
         'pages: loop {
             let keys = self.view.list(namespace.as_ref(), after.as_ref(), PAGE);
             let last_page = keys.len() < PAGE;
             for key in keys {
-                if streams.len() == size {
+                if streams.len() == size || looked_at == LOOKED_AT || bytes >= BYTES {
                     next_page_token = after.map(|key: StreamKey| key.to_string()).unwrap_or_default();
                     break 'pages;
                 }
-                let state = self.view.stream(&key);
+                let shown = self.shown();
+                let state = shown.look.stream(&key);
                 if state.life.as_ref().is_some_and(|stream| selector.matches(&stream.labels)) {
-                    streams.extend(self.shown().stream(&key, &state, history_limit(request.history_limit)));
+                    let stream = shown.stream(&key, &state, history_limit(request.history_limit));
+                    bytes += stream.as_ref().map_or(0, Message::encoded_len);
+                    streams.extend(stream);
                 }
-                after = Some(key);
+                (after, looked_at) = (Some(key), looked_at + 1);
             }
             if last_page {
                 break;
@@ -111,9 +124,12 @@ impl ImageStreamService for Services {
     ) -> Result<Response<v1::DescribeImageStreamResponse>, Status> {
         let request = request.into_inner();
         let key = check(convert::existing(&request.namespace, &request.name))?;
-        let state = self.view.stream(&key);
-        let description = self.shown().description(&key, &state, history_limit(request.history_limit));
+        let description = {
+            let shown = self.shown();
+            shown.description(&key, &shown.look.stream(&key), history_limit(request.history_limit))
+        };
         let description = description.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
+        bounded_answer(&key, &description)?;
         Ok(Response::new(v1::DescribeImageStreamResponse { description: Some(description) }))
     }
 
@@ -123,7 +139,8 @@ impl ImageStreamService for Services {
     ) -> Result<Response<v1::ListHistoryResponse>, Status> {
         let request = request.into_inner();
         let key = check(convert::existing(&request.namespace, &request.name))?;
-        let state = self.view.stream(&key);
+        let shown = self.shown();
+        let state = shown.look.stream(&key);
         let missing = |stream: bool| errors::refused(&Refusal::no_tag(&key, &request.tag, stream));
         let stream = state.life.as_ref().ok_or_else(|| missing(false))?;
         let tag = convert::tag(&request.tag).map_err(|_| missing(true))?;
@@ -133,12 +150,12 @@ impl ImageStreamService for Services {
             "" => tag_state.history_length,
             text => text.parse().map_err(|_| errors::bad_page_token(text))?,
         };
-        let items = self.view.history(&key, &tag, before, history_limit(request.page_size));
+        let items = shown.look.history(&key, &tag, before, history_limit(request.page_size));
         let next_page_token = match items.last() {
             Some((number, _)) if *number > 0 => number.to_string(),
             _ => String::new(),
         };
-        let items = items.iter().map(|(_, c)| tagtrail_event_log::codec::to_proto::history_item(&c.item));
+        let items = items.iter().map(|(_, current)| to_proto::history_item(&current.item));
         Ok(Response::new(v1::ListHistoryResponse { items: items.collect(), next_page_token }))
     }
 
@@ -151,14 +168,13 @@ impl ImageStreamService for Services {
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let command = Command::SetLookupPolicy { local: request.local };
         if request.dry_run {
-            self.try_out(&key, &command, &origin)?;
+            check(self.try_out(&key, &command, &origin))?;
             return Ok(Response::new(v1::SetLookupPolicyResponse::default()));
         }
         let written = self.write(&key, command, origin).await?;
-        let state = self.after(&key, &written)?.state;
         Ok(Response::new(v1::SetLookupPolicyResponse {
-            stream: self.shown().header(&key, &state),
-            result: Some(self.result(&written)?),
+            stream: self.shown().header(&key, &written.after),
+            result: Some(result(&written)),
         }))
     }
 
@@ -183,14 +199,13 @@ impl ImageStreamService for Services {
             overwrite: request.overwrite,
         });
         if request.dry_run {
-            self.try_out(&key, &command, &origin)?;
+            check(self.try_out(&key, &command, &origin))?;
             return Ok(Response::new(v1::UpdateMetadataResponse::default()));
         }
         let written = self.write(&key, command, origin).await?;
-        let state = self.after(&key, &written)?.state;
         Ok(Response::new(v1::UpdateMetadataResponse {
-            stream: self.shown().header(&key, &state),
-            result: Some(self.result(&written)?),
+            stream: self.shown().header(&key, &written.after),
+            result: Some(result(&written)),
         }))
     }
 }
@@ -201,4 +216,15 @@ fn token(text: &str) -> Result<Option<StreamKey>, Status> {
     }
     let (namespace, name) = text.split_once('/').ok_or_else(|| errors::bad_page_token(text))?;
     StreamKey::parse(namespace, name).map(Some).map_err(|_| errors::bad_page_token(text))
+}
+
+/// Said here, because no client could read the answer.
+fn bounded_answer(key: &StreamKey, answer: &impl Message) -> Result<(), Status> {
+    let bytes = answer.encoded_len();
+    if bytes <= LARGEST_BYTES {
+        return Ok(());
+    }
+    Err(errors::too_large(format!(
+        "the image stream {key} takes {bytes} bytes to tell, more than one answer holds; ask for fewer history items, or tag by tag"
+    )))
 }

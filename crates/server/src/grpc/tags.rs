@@ -8,9 +8,8 @@ use tagtrail_domain::command::SetTag;
 use tagtrail_domain::{Command, Refusal, StreamKey, StreamState, TagName};
 use tonic::{Request, Response, Status};
 
-use super::past::{self, After};
-use super::{Services, Writes, check, errors};
-use crate::convert::{self, Shown};
+use super::{Services, Writes, check, errors, past, result};
+use crate::convert;
 
 /// The longest a caller may wait for an import.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -41,18 +40,23 @@ impl TagService for Services {
             create: request.create,
         });
         let written = self.write(&key, command, origin).await?;
-        let source = past::source_set(&self.events_of(&written)?);
-        let mut after = self.after(&key, &written)?;
-        let source = source.or_else(|| convert::current_source(&after.state, &tag));
+        let source = past::source_set(&written.events);
+        let mut state = written.after.clone();
+        let source = source.or_else(|| convert::current_source(&state, &tag));
         if !wait.is_zero() {
             self.wait_for_import(&key, &tag, wait).await;
-            after = After::now(self.view.stream(&key));
+            state = self.view.stream(&key);
         }
-        let importing = self.work.is_importing(&key, &tag, &after.state);
+        let importing = self.work.is_importing(&key, &tag, &state);
+        let mut shown = self.shown().tag(&key, &state, &tag, 1);
+        if let Some(shown) = &mut shown {
+            // The tag is set, whatever has become of the bytes of its image.
+            shown.image = self.image_of(&state, &tag).unwrap_or_default();
+        }
         Ok(Response::new(v1::SetTagResponse {
             source,
-            tag: self.tag(&self.shown_after(&after), &key, &after.state, &tag, 1)?,
-            result: Some(self.result(&written)?),
+            tag: shown,
+            result: Some(result(&written)),
             importing,
         }))
     }
@@ -63,9 +67,9 @@ impl TagService for Services {
     ) -> Result<Response<v1::DeleteTagResponse>, Status> {
         let request = request.into_inner();
         let origin = request.origin()?;
-        let key = tag_of(&request.namespace, &request.name, &request.tag)?;
+        let key = tag_of(&request.namespace, &request.name)?;
         let written = self.write(&key, Command::DeleteTag { tag: request.tag }, origin).await?;
-        Ok(Response::new(v1::DeleteTagResponse { result: Some(self.result(&written)?) }))
+        Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)) }))
     }
 
     async fn get_tag(
@@ -73,22 +77,26 @@ impl TagService for Services {
         request: Request<v1::GetTagRequest>,
     ) -> Result<Response<v1::GetTagResponse>, Status> {
         let request = request.into_inner();
-        let key = tag_of(&request.namespace, &request.name, &request.tag)?;
-        let state = self.view.stream(&key);
+        let key = tag_of(&request.namespace, &request.name)?;
+        let shown = self.shown();
+        let state = shown.look.stream(&key);
         let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
         let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let shown =
-            self.tag(&self.shown(), &key, &state, &tag, convert::HISTORY_LIMIT)?.ok_or_else(missing)?;
+        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
+        let mut answer = answer.ok_or_else(missing)?;
+        // The writer need not wait for files.
+        drop(shown);
+        answer.image = self.image_of(&state, &tag)?;
         // OpenShift's ImageStreamTag is a tag with an image; its ImageTag is any tag (spec §1.1).
-        if shown.image.is_none() && !request.allow_without_image {
+        if answer.image.is_none() && !request.allow_without_image {
             return Err(missing());
         }
-        Ok(Response::new(v1::GetTagResponse { tag: Some(shown) }))
+        Ok(Response::new(v1::GetTagResponse { tag: Some(answer) }))
     }
 }
 
 /// The stream of a tag that is to be looked at or deleted. A stream that cannot exist is reported as its tag's.
-fn tag_of(namespace: &str, name: &str, _tag: &str) -> Result<StreamKey, Status> {
+fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
     match convert::existing(namespace, name) {
         Err(Refusal::NotFound { name, resource }) if resource != "namespaces" => {
             Err(errors::refused(&Refusal::NotFound {
@@ -101,40 +109,20 @@ fn tag_of(namespace: &str, name: &str, _tag: &str) -> Result<StreamKey, Status> 
 }
 
 impl Services {
-    /// A tag with its present image and so much of its history. `None`: there is no such tag.
-    fn tag(
-        &self,
-        shown: &Shown<'_>,
-        key: &StreamKey,
-        state: &StreamState,
-        tag: &TagName,
-        history_limit: usize,
-    ) -> Result<Option<v1::ImageStreamTag>, Status> {
-        let tag_state = state.life.as_ref().and_then(|stream| stream.tags.get(tag));
-        let Some((tag_state, stream)) = tag_state.zip(shown.stream_of_tag(key, state, tag, history_limit))
-        else {
-            return Ok(None);
-        };
-        let digest = tag_state.current.as_ref().and_then(|current| current.item.image.as_ref());
-        let image = match digest {
-            Some(digest) => self.images.find(digest, false).map_err(|error| errors::no_bytes(&error))?,
-            None => None,
-        };
-        Ok(Some(v1::ImageStreamTag {
-            stream: Some(stream),
-            tag: tag.to_string(),
-            image,
-            resolved_reference: shown.resolved_reference(key, state, tag),
-        }))
+    /// The present image of a tag, if it has one.
+    fn image_of(&self, state: &StreamState, tag: &TagName) -> Result<Option<v1::Image>, Status> {
+        let current = state.life.as_ref().and_then(|stream| stream.tags.get(tag)?.current.as_ref());
+        let Some(digest) = current.and_then(|current| current.item.image.as_ref()) else { return Ok(None) };
+        self.images.find(digest, false).map_err(|error| errors::no_bytes(&error))
     }
 
-    /// Waits until the import of a tag has ended, or the time is up.
+    /// Waits until the import of a tag has ended, the time is up, or the server stops.
     async fn wait_for_import(&self, key: &StreamKey, tag: &TagName, wait: Duration) {
         let ended = async {
             loop {
                 // Asked for before looking, so that no end is missed.
                 let ended = self.work.ended.notified();
-                if !self.work.is_importing(key, tag, &self.view.stream(key)) {
+                if !self.work.is_going_on() || !self.work.is_importing(key, tag, &self.view.stream(key)) {
                     return;
                 }
                 ended.await;
