@@ -24,6 +24,7 @@ pub(crate) struct Live {
     /// The event that recorded each image.
     recorded: BTreeMap<Digest, u64>,
     wishes: i64,
+    closed: u32,
 }
 
 /// A read model that was built from the log alone.
@@ -62,6 +63,7 @@ impl Live {
             sequences: BTreeMap::new(),
             recorded: BTreeMap::new(),
             wishes: 0,
+            closed: 0,
         }
     }
 
@@ -129,7 +131,8 @@ impl Live {
 
     /// Closes the read model; a new one, elsewhere, stands in for it.
     pub(crate) fn close(&mut self) {
-        let elsewhere = self.directory.path().join("elsewhere");
+        self.closed += 1;
+        let elsewhere = self.directory.path().join(format!("elsewhere-{}", self.closed));
         let (view, _) = View::open(&elsewhere, &self.log).expect("a view");
         drop(std::mem::replace(&mut self.view, view));
     }
