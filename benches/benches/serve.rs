@@ -1,7 +1,7 @@
 //! What does one acknowledged write cost through gRPC, from one writer and from 64?
 //!
 //! A real server in a process of its own, and writers that each wait for their answer before they send the next wish.
-//! Before each, the least that durability can cost on the same disk: the same bytes appended to a plain file, and
+//! Before and after, the least that durability can cost on the same disk: the same bytes appended to a plain file, and
 //! `fdatasync`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // A program that prints its measurement or falls over.
@@ -22,7 +22,7 @@ const LASTING: Duration = Duration::from_secs(5);
 /// About what the two events of one write take.
 const WRITE_BYTES: usize = 600;
 
-fn raw() -> u128 {
+fn raw() -> Vec<Duration> {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut file = File::create(dir.path().join("raw")).unwrap();
     let mut times = Vec::new();
@@ -32,7 +32,7 @@ fn raw() -> u128 {
         file.sync_data().unwrap();
         times.push(start.elapsed());
     }
-    quantile(&mut times, 50)
+    times
 }
 
 /// One writer on a connection and a stream of its own: how long each write took.
@@ -67,7 +67,7 @@ fn main() {
     for writers in WRITERS {
         // The server's data lies in `TMPDIR`, which is to be a real disk.
         let server = Server::start(Options::default()).unwrap();
-        let raw = raw();
+        let mut raws = raw();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let mut all = runtime.block_on(async {
             let mut tasks = JoinSet::new();
@@ -76,6 +76,8 @@ fn main() {
             }
             tasks.join_all().await.concat()
         });
+        raws.extend(raw());
+        let raw = quantile(&mut raws, 50);
         let per_second = all.len() as f64 / LASTING.as_secs_f64();
         let (p50, p99) = (quantile(&mut all, 50), quantile(&mut all, 99));
         println!(
