@@ -11,6 +11,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tagtrail_benches::quantile;
 use tagtrail_event_log::{Log, LogId, Options, Run, SledLog};
 
 /// About what a tag event takes.
@@ -23,12 +24,6 @@ fn time(what: impl FnOnce()) -> Duration {
     let start = Instant::now();
     what();
     start.elapsed()
-}
-
-/// The time below which `of_hundred` percent of the times are, in microseconds.
-fn quantile(times: &mut [Duration], of_hundred: usize) -> u128 {
-    times.sort();
-    times[times.len() * of_hundred / 100].as_micros()
 }
 
 fn main() {

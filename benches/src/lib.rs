@@ -1,1 +1,117 @@
 //! Benchmarks, each answering one operator question. See `README.md` beside this crate's manifest.
+
+use std::time::Duration;
+
+use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage};
+use tagtrail_domain::import_plan::{ImportWish, plan};
+use tagtrail_domain::tag::{ImportMode, ReferencePolicy};
+use tagtrail_domain::*;
+use tagtrail_event_log::{Run as Encoded, codec};
+
+/// Streams of the fixture, and tags of each.
+const STREAMS: u64 = 200;
+const TAGS: u64 = 5;
+
+/// The time below which `of_hundred` percent of the times are, in microseconds. Sorts them.
+pub fn quantile(times: &mut [Duration], of_hundred: usize) -> u128 {
+    times.sort_unstable();
+    times[times.len() * of_hundred / 100].as_micros()
+}
+
+/// At least so many events, as imports make them: 1,000 tags in 200 streams, each import finding a new image.
+///
+/// # Panics
+/// If the domain refuses an import: then this is not a measurement.
+#[must_use]
+pub fn imports(events: u64) -> Vec<Encoded> {
+    let (mut model, mut runs, mut head, mut number) = (Model::default(), Vec::new(), 0, 0);
+    while head < events {
+        let run = import(&model, head + 1, number);
+        number += 1;
+        for recorded in &run {
+            let at = Position { sequence: recorded.sequence, recorded_at: recorded.recorded_at };
+            model.apply(&recorded.stream, &recorded.event, at);
+            head = recorded.sequence;
+        }
+        runs.push(run.iter().map(codec::encode).collect());
+    }
+    runs
+}
+
+fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
+    let key = StreamKey::parse("bench", &format!("app-{}", number % STREAMS)).expect("a stream");
+    let tag = TagName::parse(&format!("v{}", number / STREAMS % TAGS)).expect("a tag");
+    let state = model.stream(&key);
+    let wish = ImportWish {
+        target_text: format!("{}:{tag}", key.name),
+        from: format!("registry.example/team/app:{tag}"),
+        tag: Some(tag),
+        all: false,
+        confirm: true,
+        scheduled: false,
+        insecure: None,
+        mode: ImportMode::Legacy,
+        reference_policy: ReferencePolicy::Source,
+    };
+    let planned = plan(&key, state.life.as_ref(), &wish).expect("it can be imported");
+    let command = Command::Import(Import {
+        create_stream: planned.create_stream,
+        planned_uid: planned.uid,
+        targets: planned
+            .images
+            .into_iter()
+            .map(|image| ImportTarget {
+                outcome: Ok(ImportedImage { image: found(&image.reference, number), children: Vec::new() }),
+                tag: image.tag,
+                from: image.from,
+                policy: image.policy,
+                reference_policy: image.reference_policy,
+                from_repository: false,
+                planned: image.planned,
+            })
+            .collect(),
+        repository: String::new(),
+        additional_tags: 0,
+        origin: ImportOrigin::Request,
+    });
+    let now = Timestamp::new(1_700_000_000 + i64::try_from(number).expect("small"), 0);
+    let context = Context {
+        now,
+        next_sequence: first,
+        fresh_uid: format!("00000000-0000-4000-8000-{number:012}"),
+        expected_revision: None,
+        internal_registry: None,
+    };
+    let events = decide(model, &key, &context, &command).expect("it is not refused");
+    let run = Run { first_sequence: first, length: u32::try_from(events.len()).expect("few") };
+    let envelope = |(index, event)| Recorded {
+        sequence: first + index,
+        revision: state.revision + 1 + index,
+        recorded_at: now,
+        run,
+        stream: key.clone(),
+        actor: Actor { name: "bench@localhost".into(), authenticated: false },
+        reason: String::new(),
+        command: "import".into(),
+        request_id: format!("request-{number}"),
+        request_digest: vec![0xAB; 32],
+        caused_by: 0,
+        event,
+    };
+    (0..).zip(events).map(envelope).collect()
+}
+
+fn found(reference: &ImageReference, number: u64) -> Image {
+    let digest = Digest::parse(&format!("sha256:{number:064x}")).expect("a digest");
+    Image {
+        reference: reference.at_digest(&digest).to_string(),
+        config: Some(digest.clone()),
+        digest,
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+        size: 1 << 20,
+        platform: Platform { os: "linux".into(), architecture: "amd64".into(), variant: String::new() },
+        built_at: None,
+        layers: Vec::new(),
+        manifests: Vec::new(),
+    }
+}

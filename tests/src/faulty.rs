@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub enum Fault {
     Endless,
     /// The connection is closed without an answer.
     HangUp,
+    /// No answer, and the connection stays open, for as long as this is what is wrong.
+    Silent,
     /// Status 500.
     InternalError,
     /// Status 429.
@@ -57,6 +59,7 @@ pub struct Faulty {
     port: u16,
     content: Arc<Mutex<Content>>,
     stopped: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Faulty {
@@ -66,19 +69,20 @@ impl Faulty {
         let port = listener.local_addr()?.port();
         let content = Arc::new(Mutex::new(Content { fault: Fault::None, build: 1 }));
         let stopped = Arc::new(AtomicBool::new(false));
-        let (shared, stop) = (Arc::clone(&content), Arc::clone(&stopped));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (shared, stop, counter) = (Arc::clone(&content), Arc::clone(&stopped), Arc::clone(&asked));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
                 let shared = Arc::clone(&shared);
-                let stop = Arc::clone(&stop);
+                let (stop, counter) = (Arc::clone(&stop), Arc::clone(&counter));
                 // A client that goes away in the middle of an answer is no failure of ours.
-                thread::spawn(move || drop(answer(stream, &shared, &stop)));
+                thread::spawn(move || drop(answer(stream, &shared, &stop, &counter)));
             }
         });
-        Ok(Faulty { port, content, stopped })
+        Ok(Faulty { port, content, stopped, asked })
     }
 
     /// `127.0.0.1:PORT`, as it stands before the first slash of a reference.
@@ -94,6 +98,11 @@ impl Faulty {
     /// Replaces the image by a new one.
     pub fn rebuild(&self) {
         self.content().build += 1;
+    }
+
+    /// How often a manifest has been asked for.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// The digest of the image's manifest, as an honest registry says it.
@@ -148,7 +157,12 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// Reads one request and answers it, or does what the fault says instead.
-fn answer(mut stream: TcpStream, content: &Mutex<Content>, stop: &AtomicBool) -> Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    shared: &Mutex<Content>,
+    stop: &AtomicBool,
+    asked: &AtomicUsize,
+) -> Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let Some(request) = lines.next().transpose()? else { return Ok(()) };
     for line in lines {
@@ -156,7 +170,7 @@ fn answer(mut stream: TcpStream, content: &Mutex<Content>, stop: &AtomicBool) ->
             break;
         }
     }
-    let content = *content.lock().expect("no one panics with the content");
+    let content = *shared.lock().expect("no one panics with the content");
     let path = request.split(' ').nth(1).unwrap_or_default();
     let head_only = request.starts_with("HEAD ");
     let mut send = |status: &str, kind: &str, more: &str, body: &str| -> Result<()> {
@@ -184,7 +198,9 @@ fn answer(mut stream: TcpStream, content: &Mutex<Content>, stop: &AtomicBool) ->
             }
             return send("200 OK", "application/octet-stream", "", &config);
         }
-        (path, _) if path.starts_with("/v2/team/app/manifests/") => {}
+        (path, _) if path.starts_with("/v2/team/app/manifests/") => {
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
         _ => return send("404 Not Found", "application/json", "", r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
     }
 
@@ -216,6 +232,13 @@ fn answer(mut stream: TcpStream, content: &Mutex<Content>, stop: &AtomicBool) ->
         Fault::RedirectLoop => send("302 Found", "text/plain", &format!("Location: {path}\r\n"), ""),
         Fault::NoHttp => Ok(stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")?),
         Fault::HangUp => Ok(()),
+        Fault::Silent => {
+            let silent = || shared.lock().expect("no one panics with the content").fault == Fault::Silent;
+            while silent() && !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Ok(())
+        }
         Fault::CutShort => {
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: {MANIFEST}\r\nContent-Length: {}\r\n\r\n",

@@ -117,7 +117,7 @@ impl View {
     /// [`View::catch_up`].
     ///
     /// # Errors
-    /// [`ViewError::Database`] if not even a new one can be made.
+    /// [`ViewError::Database`] if somebody else has it open, or if not even a new one can be made.
     pub fn open(directory: &Path, log: &dyn Log) -> Result<(Self, Opened), ViewError> {
         let kept = if directory.exists() { Some(open_fitting(directory, log)) } else { None };
         let (rows, opened) = match kept {
@@ -125,7 +125,8 @@ impl View {
                 let position = rows.position;
                 (rows, Opened::Kept(position))
             }
-            Some(Err(why)) => {
+            Some(Err(in_use @ Misfit::InUse)) => return Err(database(directory, &in_use)),
+            Some(Err(Misfit::Discard(why))) => {
                 fs::remove_dir_all(directory).map_err(|e| database(directory, &e))?;
                 (open_new(directory, log)?, Opened::Discarded(why))
             }
@@ -550,28 +551,51 @@ fn show(key: &[u8]) -> String {
     format!("{}:{texts}", key.first().copied().unwrap_or_default())
 }
 
-/// Opens what is there, if it fits the log. The error says in words why it does not.
-fn open_fitting(directory: &Path, log: &dyn Log) -> Result<Rows, String> {
+/// Why what is there cannot be used.
+enum Misfit {
+    /// It may be well, and is not ours to delete.
+    InUse,
+    /// It does not fit the log; in words.
+    Discard(String),
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InUse => "somebody else has it open",
+            Self::Discard(why) => why,
+        })
+    }
+}
+
+impl<T: Into<String>> From<T> for Misfit {
+    fn from(why: T) -> Self {
+        Self::Discard(why.into())
+    }
+}
+
+/// Opens what is there, if it fits the log.
+fn open_fitting(directory: &Path, log: &dyn Log) -> Result<Rows, Misfit> {
     if let Ok(why) = fs::read_to_string(directory.join(SUSPICION)) {
-        return Err(format!("it was found to be damaged: {why}"));
+        return Err(format!("it was found to be damaged: {why}").into());
     }
     let db = open_sled(directory)?;
     let meta = db.get(keys::table(keys::META)).map_err(|e| e.to_string())?;
     let meta = meta.ok_or("it is empty")?;
     let meta: MetaRow = rows::decode(&meta).ok_or("its version is unknown")?;
     if meta.version != rows::VERSION {
-        return Err(format!("it has version {}, this is version {}", meta.version, rows::VERSION));
+        return Err(format!("it has version {}, this is version {}", meta.version, rows::VERSION).into());
     }
     if meta.log_id != log.id().to_string() {
-        return Err(format!("it belongs to the log {}", meta.log_id));
+        return Err(format!("it belongs to the log {}", meta.log_id).into());
     }
     if meta.position > log.head() {
-        return Err(format!("it is at sequence {}, ahead of the log at {}", meta.position, log.head()));
+        return Err(format!("it is at sequence {}, ahead of the log at {}", meta.position, log.head()).into());
     }
     if meta.position > 0 {
         let event = log.read(meta.position, 1, usize::MAX).map_err(|e| e.to_string())?;
         if event.first().map(|event| crc32c::crc32c(&event.payload)) != Some(meta.checksum) {
-            return Err(format!("event {} of the log is not the one it was built from", meta.position));
+            return Err(format!("event {} of the log is not the one it was built from", meta.position).into());
         }
     }
     Ok(Rows { db, position: meta.position, recorded_at: meta.recorded_at.into(), unflushed: 0 })
@@ -593,7 +617,7 @@ fn open_new(directory: &Path, log: &dyn Log) -> Result<Rows, ViewError> {
 
 /// Sled panics on damage instead of telling, so it is opened where a panic is an answer. It lets go of its lock only
 /// some time after it was closed, so what this process had open a moment ago may need some patience.
-fn open_sled(directory: &Path) -> Result<sled::Db, String> {
+fn open_sled(directory: &Path) -> Result<sled::Db, Misfit> {
     let open =
         || sled::Config::new().path(directory).cache_capacity(SLED_CACHE_BYTES).flush_every_ms(None).open();
     let (times, pause) = LOCKED;
@@ -603,11 +627,11 @@ fn open_sled(directory: &Path) -> Result<sled::Db, String> {
             Ok(Err(error)) if error.to_string().contains("could not acquire lock") => {
                 std::thread::sleep(pause);
             }
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err("its file is damaged".to_owned()),
+            Ok(Err(error)) => return Err(error.to_string().into()),
+            Err(_) => return Err("its file is damaged".into()),
         }
     }
-    Err("somebody else has it open".to_owned())
+    Err(Misfit::InUse)
 }
 
 fn database(directory: &Path, error: &impl ToString) -> ViewError {

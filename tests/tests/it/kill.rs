@@ -16,7 +16,6 @@ use std::env;
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
@@ -26,6 +25,7 @@ use tagtrail_api::v1::{
     RebuildViewRequest, SetLookupPolicyRequest, SetTagRequest, SourceKind, TagSource, UpdateMetadataRequest,
     WriteOptions, WriteResult,
 };
+use tagtrail_tests::compare::difference;
 use tagtrail_tests::server::{Options, Server};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ fn a_killed_server_keeps_its_word() {
     let kills =
         env::var("TAGTRAIL_KILLS").map_or(KILLS, |kills| kills.parse().expect("TAGTRAIL_KILLS is a number"));
     let runtime = Runtime::new().expect("a runtime");
-    // Otherwise streams would show the server's address, which is another one after each start.
+    // Otherwise a stream's repository is shown at the server's address, which is another after each start.
     let config = "[repository]\ninternal = \"registry.example\"\n".to_owned();
     let mut server = Server::start(Options { config, ..Options::default() }).expect("the server starts");
     let mut books = Books::default();
@@ -66,7 +66,9 @@ fn a_killed_server_keeps_its_word() {
     server.terminate().expect("the server ends when asked to");
     fs::remove_dir_all(server.data().join("view")).expect("the view is a directory of its own");
     server.restart().expect("a server without a view starts");
-    assert_eq!(view(&server), before, "a view from nothing is the view there was");
+    if let Some(diff) = difference(&before, &view(&server)) {
+        panic!("a view from nothing is not the view there was:\n{diff}");
+    }
 }
 
 /// One command, with everything that makes a repeat of it the same request.
@@ -305,8 +307,9 @@ async fn compare_with_a_rebuild(server: &Server) -> Vec<String> {
 }
 
 /// All streams, as a person sees them.
-fn view(server: &Server) -> Value {
-    server.client().json(&["get", "is", "-A", "-o", "json"]).expect("the streams are listed")
+fn view(server: &Server) -> String {
+    let list = server.client().json(&["get", "is", "-A", "-o", "json"]).expect("the streams are listed");
+    format!("{list:#}")
 }
 
 async fn connect(server: &Server) -> Channel {

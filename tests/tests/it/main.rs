@@ -1,5 +1,7 @@
 //! End to end: the real `tagtrail` binary against real registries and real kills.
 
+mod api;
+mod background;
 mod bad_input;
 mod conformance;
 mod kill;
