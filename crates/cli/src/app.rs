@@ -40,6 +40,7 @@ struct Cli {
 }
 
 #[derive(clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// The server to ask [default: http://127.0.0.1:7400]
     #[arg(long, global = true, env = "TAGTRAIL_SERVER", hide_env_values = true, value_name = "URL")]
@@ -142,6 +143,7 @@ enum Unread {
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Cli, Unread> {
+    let arguments = flags::help_as_a_flag(arguments);
     let arguments = flags::switches(&Cli::command(), arguments).map_err(Unread::Failure)?;
     Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
         // A command without the rest of it asks for help, too.
@@ -275,5 +277,44 @@ mod tests {
             "tagtrail tag",
         );
         check("tagtrail set foo", "unknown command \"foo\" for \"tagtrail set\"", "tagtrail set");
+        check(
+            "tagtrail events -o yaml",
+            "invalid argument \"yaml\" for \"--output\" flag: it is one of json",
+            "tagtrail events",
+        );
+        check(
+            "tagtrail completion foo",
+            "invalid <SHELL> \"foo\": it is one of bash, elvish, fish, powershell, zsh",
+            "tagtrail completion",
+        );
+        check(
+            "tagtrail import-image a --dry-run=client",
+            "invalid argument \"client\" for \"--dry-run\" flag: strconv.ParseBool: parsing \"client\": invalid syntax",
+            "tagtrail import-image",
+        );
+    }
+
+    #[test]
+    fn a_dry_run_is_asked_for_in_the_words_of_oc() {
+        let dry = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Command::Client(ClientCommand::Set(set::Set::ImageLookup(args)))) => args.dry_run,
+            _ => panic!("{line}"),
+        };
+        for on in ["", "=client", "=server", "=true"] {
+            assert!(dry(&format!("tagtrail set image-lookup app --dry-run{on}")), "{on}");
+        }
+        assert!(!dry("tagtrail set image-lookup app --dry-run=none"));
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        for (asked, same) in [
+            ("help", "--help"),
+            ("help tag", "tag --help"),
+            ("help set image-lookup", "set image-lookup --help"),
+        ] {
+            let text = |words: &str| parse(&format!("tagtrail {words}")).err().expect("help");
+            assert_eq!(text(asked), text(same), "{asked}");
+        }
     }
 }

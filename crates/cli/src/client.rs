@@ -248,8 +248,12 @@ impl Client {
         let info = status.get_details_error_info().filter(|info| info.domain == "tagtrail");
         let message = status.message();
         let Some(info) = info else {
+            let lost = status.source().is_some();
             return match status.code() {
-                Code::Unavailable => self.unreachable(status),
+                Code::Unavailable if lost => self.unreachable(status),
+                Code::Unavailable => Failure::server("ServiceUnavailable", message),
+                Code::Unimplemented if message.contains("HTTP status code") => self.no_tagtrail(),
+                Code::Unknown | Code::Cancelled | Code::Internal if lost => self.cut_off(status),
                 code => Failure::server(&camel_case(&format!("{code:?}")), message),
             };
         };
@@ -271,13 +275,25 @@ impl Client {
         ))
     }
 
+    /// Something else answers there.
+    fn no_tagtrail(&self) -> Failure {
+        Failure::client(format!(
+            "what answers at {} is no Tagtrail server; its gRPC port is 7400 unless it was told another",
+            self.url
+        ))
+    }
+
+    /// The answer did not come, so nobody here knows whether there is one.
+    fn cut_off(&self, status: &Status) -> Failure {
+        Failure::client(format!(
+            "the server at {} ended the connection without an answer ({}): what was asked may be done or not",
+            self.url,
+            innermost(status)
+        ))
+    }
+
     fn unreachable(&self, status: &Status) -> Failure {
-        let mut cause = status.source();
-        let mut last = status.message().to_owned();
-        while let Some(error) = cause {
-            last = error.to_string();
-            cause = error.source();
-        }
+        let last = innermost(status);
         let reason = match last.split_once(" (os error") {
             Some((reason, _)) => reason.to_lowercase(),
             None => last,
@@ -287,6 +303,17 @@ impl Client {
             "cannot reach the server at {url}: {reason}. Is it running? Start one with 'tagtrail serve'."
         ))
     }
+}
+
+/// What it came from, in the end.
+fn innermost(status: &Status) -> String {
+    let mut cause = status.source();
+    let mut last = status.message().to_owned();
+    while let Some(error) = cause {
+        last = error.to_string();
+        cause = error.source();
+    }
+    last
 }
 
 /// `NOT_FOUND` and `NotFound` both read `NotFound`.
@@ -329,6 +356,10 @@ mod tests {
         check("USAGE", "error: words");
         let bare = client.refusal(&Status::new(Code::DeadlineExceeded, "too late"));
         assert_eq!(bare.text(), "Error from server (DeadlineExceeded): too late\n");
+        let bare = client.refusal(&Status::unavailable("starting; try again"));
+        assert_eq!(bare.text(), "Error from server (ServiceUnavailable): starting; try again\n");
+        let other = client.refusal(&Status::unimplemented("mapped from HTTP status code 404"));
+        assert!(other.text().contains("is no Tagtrail server"), "{}", other.text());
     }
 
     #[tokio::test]

@@ -17,6 +17,15 @@ pub(crate) fn on_off(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Reads `help tag` as `tag --help`.
+pub(crate) fn help_as_a_flag(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
+}
+
 /// Lets flags that are on or off be written `--flag=true` and `--flag=false`, as Go's flags can be.
 pub(crate) fn switches(root: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let (path, command) = named(root, &arguments);
@@ -37,6 +46,13 @@ pub(crate) fn switches(root: &Command, arguments: Vec<OsString>) -> Result<Vec<O
             continue;
         };
         let flag = OsString::from(format!("--{name}"));
+        // Only import-image has it as a plain switch.
+        let kinds_of_dry_run = name == "dry-run" && command.get_name() != "import-image";
+        let value = match value {
+            "client" | "server" if kinds_of_dry_run => "true",
+            "none" if kinds_of_dry_run => "false",
+            _ => value,
+        };
         let on = on_off(value).map_err(|why| {
             usage(format!("invalid argument \"{value}\" for \"--{name}\" flag: {why}"), &path)
         })?;
@@ -75,7 +91,13 @@ pub(crate) fn mistake(error: &Error, command: &Command, arguments: &[OsString]) 
             let value = text(ContextKind::InvalidValue);
             let reason =
                 std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-            format!("invalid argument \"{value}\" for \"{flag}\" flag{reason}")
+            let valid = text(ContextKind::ValidValue);
+            let reason = if valid.is_empty() { reason } else { format!(": it is one of {valid}") };
+            if flag.starts_with('-') {
+                format!("invalid argument \"{value}\" for \"{flag}\" flag{reason}")
+            } else {
+                format!("invalid {flag} \"{value}\"{reason}")
+            }
         }
         ErrorKind::MissingRequiredArgument => format!("missing {argument}"),
         ErrorKind::MissingSubcommand => format!("{path} needs a command"),

@@ -1,7 +1,10 @@
 //! How a fact changes the state. The same function serves decisions, the read model, restart and audit.
 
+use std::sync::Arc;
+
 use crate::event::{Event, Fact, HistoryChange};
-use crate::state::{Current, Stream, StreamState};
+use crate::names::TagName;
+use crate::state::{Current, Stream, StreamState, TagState};
 use crate::tag::ImportCondition;
 use crate::time::Timestamp;
 
@@ -55,13 +58,15 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
         }
         Fact::LookupPolicySet { local } => stream.lookup_local = *local,
         Fact::TagSet { tag, spec } => {
-            stream.tags.entry(tag.clone()).or_default().spec = Some(spec.clone());
+            let tag = tag_mut(stream, tag);
+            tag.spec = Some(spec.clone());
+            tag.spec_sequence = at.sequence;
         }
         Fact::TagDeleted { tag, .. } => {
             stream.tags.remove(tag);
         }
         Fact::TagMoved(moved) => {
-            let tag = stream.tags.entry(moved.tag.clone()).or_default();
+            let tag = tag_mut(stream, &moved.tag);
             tag.current = Some(Current { item: moved.item.clone(), sequence: at.sequence });
             // A tag that got an image has no failure any more, whichever way it got it (spec §2.6).
             tag.condition = None;
@@ -71,18 +76,23 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
             }
         }
         Fact::ImportFailed { tag, failure, generation, source: _ } => {
-            stream.tags.entry(tag.clone()).or_default().condition = Some(ImportCondition {
+            tag_mut(stream, tag).condition = Some(ImportCondition {
                 failure: failure.clone(),
                 generation: *generation,
                 since: at.recorded_at,
             });
         }
         Fact::FailureCleared { tag } => {
-            if let Some(tag) = stream.tags.get_mut(tag) {
-                tag.condition = None;
+            if stream.tags.contains_key(tag) {
+                tag_mut(stream, tag).condition = None;
             }
         }
         Fact::ImageRecorded(_) => {}
         Fact::ImportFinished(import) => stream.checked_at = Some(import.checked_at),
     }
+}
+
+/// A tag to be changed, made if there is none.
+fn tag_mut<'s>(stream: &'s mut Stream, tag: &TagName) -> &'s mut TagState {
+    Arc::make_mut(stream.tags.entry(tag.clone()).or_default())
 }

@@ -1,6 +1,7 @@
 //! Content digests: the immutable name of an image.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A content digest, such as `sha256:` and its 64 lowercase hex digits.
 ///
@@ -12,7 +13,7 @@ use std::fmt;
 /// fn mixed_up(digest: &Digest) { history(digest) }
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(Box<str>);
+pub struct Digest(Arc<str>);
 
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -24,5 +24,7 @@ pub const LABEL_VALUE_BYTES: usize = 63;
 pub const FAILURE_MESSAGE_BYTES: usize = 4096;
 /// Most tags that one import may ask for; its events are one indivisible run.
 pub const TAGS_PER_COMMAND: usize = 1000;
+/// Most tags that one stream may have. A command looks at all of them, and a description shows all of them.
+pub const TAGS_PER_STREAM: usize = 10_000;
 /// Most outcomes that the closing event of an import lists, within one event of at most 60 KiB.
 pub const OUTCOMES_PER_IMPORT: usize = 250;

@@ -1,6 +1,7 @@
 //! The names of things: namespaces, image streams, tags. Text becomes a name once, at the edge.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::limits;
 use crate::reference::is_tag;
@@ -31,7 +32,7 @@ macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text of the name.

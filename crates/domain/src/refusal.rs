@@ -47,6 +47,9 @@ pub enum Refusal {
     /// The name of a tag is not a `<name>:<tag>`.
     #[error("{0}")]
     BadRequest(String),
+    /// The request can never be carried out, whatever the state of the stream.
+    #[error("{0}")]
+    Malformed(String),
     /// OpenShift's own client would have refused before asking a server.
     #[error("{0}")]
     Usage(String),
@@ -102,7 +105,7 @@ impl Refusal {
             NameError::Stream(name) | NameError::StreamTooLong(name) => {
                 Self::invalid_stream(name, format!("metadata.name: Invalid value: \"{name}\": {error}"))
             }
-            NameError::Namespace(_) | NameError::Tag(_) => Self::Usage(error.to_string()),
+            NameError::Namespace(_) | NameError::Tag(_) => Self::Malformed(error.to_string()),
         }
     }
 }

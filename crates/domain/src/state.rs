@@ -4,6 +4,7 @@
 //! [`World`](crate::decide::World). So a decision costs the same after ten moves and after ten thousand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::image::Platform;
@@ -42,6 +43,8 @@ pub struct Current {
 pub struct TagState {
     /// What it shall follow. `None`: there is history only.
     pub spec: Option<TagSpec>,
+    /// Sequence of the event that set the spec. 0: there is none.
+    pub spec_sequence: u64,
     /// What it points to. `None`: nothing yet.
     pub current: Option<Current>,
     /// How many entries its history has, as OpenShift shows it.
@@ -89,8 +92,8 @@ pub struct Stream {
     pub annotations: Entries,
     /// When an import last changed something (annotation `openshift.io/image.dockerRepositoryCheck`).
     pub checked_at: Option<Timestamp>,
-    /// Its tags, with spec or history or both.
-    pub tags: BTreeMap<TagName, TagState>,
+    /// Its tags, with spec or history or both. Shared, so that a copy of a stream with many tags costs little.
+    pub tags: BTreeMap<TagName, Arc<TagState>>,
 }
 
 /// What is true of the name of an image stream, living or not.

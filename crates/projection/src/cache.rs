@@ -53,7 +53,8 @@ mod tests {
     use super::*;
 
     fn stream(tags: usize) -> Arc<StreamState> {
-        let tag = |n: usize| (TagName::parse(&format!("t{n}")).expect("valid"), TagState::default());
+        let tag =
+            |n: usize| (TagName::parse(&format!("t{n}")).expect("valid"), Arc::new(TagState::default()));
         let life = Stream {
             uid: String::new(),
             created: Timestamp::default(),

@@ -46,7 +46,7 @@ impl Look<'_> {
                 let tag = keys::texts(&row).nth(2).and_then(|text| TagName::parse(text).ok());
                 let state = rows::decode::<TagRow>(&value).and_then(TagRow::into_state);
                 let (tag, state) = tag.zip(state).unwrap_or_else(|| self.view.damaged(&"a tag"));
-                stream.tags.insert(tag, state);
+                stream.tags.insert(tag, Arc::new(state));
             }
         }
         StreamState { revision: row.revision, sequence: row.sequence, life }

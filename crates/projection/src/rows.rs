@@ -15,7 +15,7 @@ use tagtrail_domain::{
 };
 
 /// The version of keys and rows. A read model of any other version is thrown away and rebuilt.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The encoding of bincode 1, which other implementations read as well.
 const ENCODING: Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =
@@ -111,6 +111,7 @@ impl LifeRow {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct TagRow {
     spec: Option<SpecRow>,
+    spec_sequence: u64,
     current: Option<HistoryRow>,
     history_length: u64,
     condition: Option<ConditionRow>,
@@ -120,6 +121,7 @@ impl From<&TagState> for TagRow {
     fn from(tag: &TagState) -> Self {
         Self {
             spec: tag.spec.as_ref().map(Into::into),
+            spec_sequence: tag.spec_sequence,
             current: tag.current.as_ref().map(Into::into),
             history_length: tag.history_length,
             condition: tag.condition.as_ref().map(Into::into),
@@ -131,6 +133,7 @@ impl TagRow {
     pub(crate) fn into_state(self) -> Option<TagState> {
         Some(TagState {
             spec: transpose(self.spec.map(SpecRow::into_spec))?,
+            spec_sequence: self.spec_sequence,
             current: transpose(self.current.map(HistoryRow::into_current))?,
             history_length: self.history_length,
             condition: transpose(self.condition.map(ConditionRow::into_condition))?,

@@ -111,7 +111,7 @@ impl<'v> Stage<'v> {
     fn write_tag(&mut self, key: &StreamKey, tag: &TagName, after: &StreamState) {
         let row = keys::tag(keys::TAG, key, tag);
         match after.life.as_ref().and_then(|stream| stream.tags.get(tag)) {
-            Some(state) => self.put(row, rows::encode(&TagRow::from(state))),
+            Some(state) => self.put(row, rows::encode(&TagRow::from(&**state))),
             None => self.remove(row),
         }
     }
@@ -157,7 +157,7 @@ impl<'v> Stage<'v> {
 
     /// Notes whether there is work to do on the stream: what a restart has to go on with.
     fn write_work(&mut self, key: &StreamKey, after: &StreamState) {
-        let tags = || after.life.iter().flat_map(|stream| stream.tags.values());
+        let tags = || after.life.iter().flat_map(|stream| stream.tags.values()).map(AsRef::as_ref);
         let pending = tags().any(tagtrail_domain::TagState::needs_import);
         let scheduled = tags().any(is_scheduled);
         for (table, there) in [(keys::PENDING, pending), (keys::SCHEDULED, scheduled)] {

@@ -103,12 +103,10 @@ impl Background {
         if origin == ImportOrigin::Background {
             self.work.trying(key, stream);
         }
-        // The wish that is being carried out, for the record: the newest event of the stream so far.
-        let caused_by = if origin == ImportOrigin::Background { state.sequence } else { 0 };
         let plan = plan_pending(stream, origin == ImportOrigin::Schedule);
         for images in plan.images.chunks(TAGS_AT_ONCE) {
             let part = ImportPlan { images: images.to_vec(), uid: plan.uid.clone(), ..ImportPlan::default() };
-            let taken = self.import_part(key, stream, part, origin, caused_by).await;
+            let taken = self.import_part(key, stream, part, origin).await;
             if let Err(error) = &taken {
                 tracing::warn!(stream = %key, %error, "an import came to nothing");
             }
@@ -123,8 +121,11 @@ impl Background {
         stream: &Stream,
         plan: ImportPlan,
         origin: ImportOrigin,
-        caused_by: u64,
     ) -> Result<(), NotTaken> {
+        // The wish that is being carried out, for the record: the newest one, where several are. A schedule is no wish.
+        let wishes =
+            plan.images.iter().filter_map(|image| stream.tags.get(&image.tag)).map(|tag| tag.spec_sequence);
+        let caused_by = if origin == ImportOrigin::Background { wishes.max().unwrap_or(0) } else { 0 };
         let answer = self.importing.ask(plan, Some(stream)).await;
         let import = self.importing.keep(&answer, origin).await?;
         let name = if origin == ImportOrigin::Schedule { "scheduled-import" } else { "background-import" };

@@ -94,7 +94,8 @@ impl Work {
             list.pending.put(key.clone(), now);
             rings = true;
         }
-        let scheduled = state.life.iter().flat_map(|stream| stream.tags.values()).any(is_scheduled);
+        let mut tags = state.life.iter().flat_map(|stream| stream.tags.values());
+        let scheduled = tags.any(|tag| is_scheduled(tag));
         if !scheduled {
             list.schedule.remove(key);
         } else if list.schedule.due(key).is_none() {
@@ -239,6 +240,8 @@ mod tests {
     use tagtrail_domain::tag::{ImportPolicy, SourceKind, TagSource, TagSpec};
     use tagtrail_domain::{TagState, Timestamp};
 
+    use std::sync::Arc;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(900);
@@ -268,7 +271,7 @@ mod tests {
         let tags = words.map(|word| {
             let (name, generation) = word.trim_end_matches('!').split_once('@').expect("tag@generation");
             let spec = spec(generation.parse().expect("a number"), word.ends_with('!'));
-            (tag(name), TagState { spec: Some(spec), ..TagState::default() })
+            (tag(name), Arc::new(TagState { spec: Some(spec), ..TagState::default() }))
         });
         let life = Stream {
             uid: uid.into(),
@@ -286,7 +289,8 @@ mod tests {
     /// The same stream in which every tag has got its image.
     fn imported(mut state: StreamState) -> StreamState {
         for tag in state.life.iter_mut().flat_map(|stream| stream.tags.values_mut()) {
-            tag.spec = tag.spec.take().map(|spec| TagSpec { generation: 0, ..spec });
+            let spec = tag.spec.clone().map(|spec| TagSpec { generation: 0, ..spec });
+            Arc::make_mut(tag).spec = spec;
         }
         state
     }

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::flags::on_off;
 use crate::kinds::{Kind, Targets, stream_and_tag};
 
 /// Delete image streams or tags. The log keeps what they were.
@@ -20,6 +21,12 @@ pub(crate) struct Args {
     /// All with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
+    /// Taken because scripts give it: a deletion is done when this command ends, waited for or not
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = on_off)]
+    wait: Option<bool>,
+    /// Taken because scripts give it: nothing has to be ended before a deletion
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = on_off)]
+    now: Option<bool>,
     /// Say nothing of what is not there
     #[arg(long)]
     ignore_not_found: bool,

@@ -6,15 +6,18 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::events;
 
-/// Read the log of events, oldest first.
+/// Read the events of the namespace, oldest first.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The first sequence to show
     #[arg(long, value_name = "SEQUENCE", default_value_t = 1)]
     from: u64,
-    /// Only events of this image stream of the namespace
+    /// Only events of this image stream, also after it was deleted
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
+    /// The whole log: the events of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "stream")]
+    all_namespaces: bool,
     /// json: one object a line
     #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
     output: Option<String>,
@@ -23,7 +26,7 @@ pub(crate) struct Args {
 /// Reads the log up to its end.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let client = context.client()?;
-    let namespace = args.stream.as_ref().map(|_| context.namespace.clone()).unwrap_or_default();
+    let namespace = if args.all_namespaces { String::new() } else { context.namespace.clone() };
     let mut request = ReadEventsRequest {
         from_sequence: args.from,
         namespace,

@@ -53,7 +53,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .map_err(|error| Failure::client(error.to_string()))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Output)?;
-    runtime.block_on(tagtrail_server::serve(config)).map_err(|error| Failure::client(error.to_string()))
+    let served = runtime.block_on(tagtrail_server::serve(config));
+    // Everything that matters is closed by now. A look-up that hangs in the operating system is not waited for.
+    runtime.shutdown_background();
+    served.map_err(|error| Failure::client(error.to_string()))
 }
 
 fn start_logging(format: LogFormat) {

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     selector: Option<String>,
     /// Only check, change nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Sets something.

@@ -12,6 +12,7 @@ use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
 
 pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import) -> Result<(), Refusal> {
     let Some(targets) = still_wanted(draft, import)? else { return Ok(()) };
+    draft.check_room(targets.iter().map(|target| &target.tag))?;
     let created = draft.life().is_none();
     if created {
         draft.create_stream(false, Entries::new(), Entries::new());
@@ -92,7 +93,7 @@ fn still_wanted<'i>(draft: &Draft<'_>, import: &'i Import) -> Result<Option<Vec<
     }
     let wanted = |target: &&ImportTarget| {
         let state = draft.life().and_then(|stream| stream.tags.get(&target.tag));
-        same_life && still_asked(state, target.planned.as_ref())
+        same_life && still_asked(state.map(AsRef::as_ref), target.planned.as_ref())
     };
     let targets: Vec<_> = import.targets.iter().filter(wanted).collect();
     if for_person && (!same_life || targets.len() < import.targets.len()) {

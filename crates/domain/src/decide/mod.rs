@@ -4,12 +4,14 @@ mod import;
 mod metadata;
 mod tag;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::apply::{Position, apply};
 use crate::command::{Command, Context};
 use crate::digest::Digest;
 use crate::event::{Event, Fact, HistoryChange, MoveCause, TagMoved};
+use crate::limits;
 use crate::names::{StreamKey, TagName};
 use crate::refusal::{Refusal, resource};
 use crate::state::{HistoryItem, Stream, StreamState};
@@ -172,29 +174,48 @@ impl<'a> Draft<'a> {
     /// Gives what moved to every tag that follows it, and to those that follow these (spec §2.4; OpenShift gets
     /// only one hop right). A cycle ends where it began.
     fn follow_aliases(&mut self, moved: Vec<TagName>) {
-        let mut seen = moved.clone();
-        let mut queue = std::collections::VecDeque::from(moved);
+        let followers = self.followers();
+        let mut seen: BTreeSet<TagName> = moved.iter().cloned().collect();
+        let mut queue = VecDeque::from(moved);
         while let Some(source) = queue.pop_front() {
             let Some(current) = self.stream().tags.get(&source).and_then(|t| t.current.clone()) else {
                 continue;
             };
-            let followers: Vec<TagName> = self
-                .stream()
-                .tags
-                .iter()
-                .filter(|(_, state)| {
-                    let from = state.spec.as_ref().and_then(|spec| spec.source.as_ref());
-                    from.and_then(|from| from.followed_tag(self.key)).as_ref() == Some(&source)
-                })
-                .map(|(tag, _)| tag.clone())
-                .filter(|tag| !seen.contains(tag))
-                .collect();
-            for tag in followers {
-                seen.push(tag.clone());
-                if self.add_item(&tag, current.item.clone(), MoveCause::Alias(source.clone())) {
-                    queue.push_back(tag);
+            for tag in followers.get(&source).into_iter().flatten() {
+                if seen.insert(tag.clone())
+                    && self.add_item(tag, current.item.clone(), MoveCause::Alias(source.clone()))
+                {
+                    queue.push_back(tag.clone());
                 }
             }
         }
+    }
+
+    /// The tags that follow each tag of the stream.
+    fn followers(&self) -> BTreeMap<TagName, Vec<TagName>> {
+        let mut followers: BTreeMap<TagName, Vec<TagName>> = BTreeMap::new();
+        for (tag, state) in &self.stream().tags {
+            let source = state.spec.as_ref().and_then(|spec| spec.source.as_ref());
+            if let Some(followed) = source.and_then(|source| source.followed_tag(self.key)) {
+                followers.entry(followed).or_default().push(tag.clone());
+            }
+        }
+        followers
+    }
+
+    /// Whether the stream may get these tags, as far as they are new.
+    fn check_room<'t>(&self, tags: impl IntoIterator<Item = &'t TagName>) -> Result<(), Refusal> {
+        let there = self.life().map(|stream| &stream.tags);
+        let new: BTreeSet<_> =
+            tags.into_iter().filter(|tag| there.is_none_or(|there| !there.contains_key(*tag))).collect();
+        let total = there.map_or(0, BTreeMap::len) + new.len();
+        if new.is_empty() || total <= limits::TAGS_PER_STREAM {
+            return Ok(());
+        }
+        Err(Refusal::Usage(format!(
+            "the image stream \"{}\" would have {total} tags, at most {} are possible; delete tags or use another image stream",
+            self.key.name,
+            limits::TAGS_PER_STREAM
+        )))
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
         return Err(Refusal::AlreadyExists { resource: crate::refusal::resource::TAG, name });
     }
     super::metadata::check_annotations(&wish.annotations)?;
+    draft.check_room([tag])?;
     let source = resolve(draft, world, wish)?;
     let is_image = source.as_ref().is_some_and(|s| s.kind == SourceKind::DockerImage);
     if wish.import_policy.scheduled && !is_image {

@@ -203,6 +203,11 @@ fn very_many_tags() {
         "import p --all",
         "refused (usage): the image stream has 1001 tags to import, at most 1000 can be imported at once; import them tag by tag",
     );
+    check(
+        &tags(limits::TAGS_PER_STREAM),
+        "tag x.io/a:1 p:more",
+        "refused (usage): the image stream \"p\" would have 10001 tags, at most 10000 are possible; delete tags or use another image stream",
+    );
     // The closing event lists what fits it; the moves are events of their own.
     let mut names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     names.sort();

@@ -429,6 +429,7 @@ fn say_refusal(refusal: &Refusal) -> String {
         Refusal::RequestIdReused(_) => "request id reused".into(),
         Refusal::Invalid { subject, .. } => format!("invalid {} {}", subject.kind, subject.name),
         Refusal::BadRequest(_) => "bad request".into(),
+        Refusal::Malformed(_) => "malformed".into(),
         Refusal::Usage(_) => "usage".into(),
     };
     format!("refused ({what}): {}", letters(&refusal.to_string()))

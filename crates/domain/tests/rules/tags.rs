@@ -238,7 +238,7 @@ fn refused_sources() {
     check(
         "",
         "tag x.io/a:1 p:bad#tag",
-        "refused (usage): invalid tag \"bad#tag\" format, tags must start with an alphanumeric character followed by alphanumeric, '.' or '-' characters, and have a maximum of 128 characters",
+        "refused (malformed): invalid tag \"bad#tag\" format, tags must start with an alphanumeric character followed by alphanumeric, '.' or '-' characters, and have a maximum of 128 characters",
     );
     check(
         "create p",

@@ -163,7 +163,7 @@ impl Live {
             model.streams().filter(|(_, state)| is(state)).map(|(key, _)| key.clone()).collect()
         };
         let any = |is: fn(&TagState) -> bool| {
-            keys(&|state| state.life.iter().flat_map(|stream| stream.tags.values()).any(is))
+            keys(&|state| state.life.iter().flat_map(|stream| stream.tags.values()).any(|tag| is(tag)))
         };
         assert_eq!(view.list(None, None, usize::MAX), keys(&|state| state.life.is_some()), "list");
         assert_eq!(view.pending(), any(TagState::needs_import), "pending");

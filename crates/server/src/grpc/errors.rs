@@ -34,6 +34,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             (Code::InvalidArgument, "INVALID", (*kind, name.clone()))
         }
         Refusal::BadRequest(_) => (Code::InvalidArgument, "BAD_REQUEST", ("", String::new())),
+        Refusal::Malformed(_) => (Code::InvalidArgument, "USAGE", ("", String::new())),
         Refusal::Usage(_) => (Code::FailedPrecondition, "USAGE", ("", String::new())),
     };
     status(code, reason, subject, message)
