@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tagtrail_domain::limits;
 use tagtrail_importer::RegistryConfig;
 
 /// Everything the server is told.
@@ -89,8 +90,8 @@ pub enum ConfigError {
     },
 }
 
-/// Most images of one repository import: their outcomes stand in one event of at most 60 KiB.
-const MAX_IMAGES_PER_REPOSITORY: i64 = 200;
+/// Most images of one repository import: its events are one indivisible run.
+const MAX_IMAGES_PER_REPOSITORY: usize = limits::TAGS_PER_COMMAND;
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize, Default)]
@@ -190,11 +191,15 @@ impl ImportSection {
             }
         };
         let max_images_per_repository = match self.max_images_per_repository.unwrap_or(50) {
-            n @ 1..=MAX_IMAGES_PER_REPOSITORY => usize::try_from(n).unwrap_or(1),
-            n => {
-                let reason = format!("{n} is not between 1 and {MAX_IMAGES_PER_REPOSITORY}");
-                return fail("max_images_per_repository", reason);
-            }
+            // OpenShift's word for "all of them", as far as one import can go.
+            -1 => MAX_IMAGES_PER_REPOSITORY,
+            asked => match usize::try_from(asked) {
+                Ok(n @ 1..=MAX_IMAGES_PER_REPOSITORY) => n,
+                _ => {
+                    let reason = format!("{asked} is not between 1 and {MAX_IMAGES_PER_REPOSITORY}, nor -1");
+                    return fail("max_images_per_repository", reason);
+                }
+            },
         };
         let allow_private_networks = self.allow_private_networks.unwrap_or(listen.ip().is_loopback());
         Ok(Import { scheduled_interval, max_images_per_repository, allow_private_networks })
@@ -315,7 +320,7 @@ mod tests {
             &[],
             "import.scheduled_interval cannot be used: \"soon\"",
         );
-        check("[import]\nmax_images_per_repository = 0", &[], "0 is not between 1 and 200");
+        check("[import]\nmax_images_per_repository = 0", &[], "0 is not between 1 and 1000, nor -1");
         check("listen = 'here'", &[], "\"here\" is not an address");
         check("listen = '0.0.0.0:7400'", &[], "--allow-unauthenticated");
         check("", &[("TAGTRAIL_IMPORTS__X", "1")], "no section \"imports\"");
