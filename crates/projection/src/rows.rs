@@ -15,7 +15,7 @@ use tagtrail_domain::{
 };
 
 /// The version of keys and rows. A read model of any other version is thrown away and rebuilt.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The encoding of bincode 1, which other implementations read as well.
 const ENCODING: Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =
@@ -220,6 +220,8 @@ pub(crate) struct HistoryRow {
     media_type: String,
     platform: Option<PlatformRow>,
     sequence: u64,
+    /// Number of the next older item of the tag with the same image, so that nobody has to look for it.
+    pub(crate) older: Option<u64>,
 }
 
 impl From<&Current> for HistoryRow {
@@ -233,6 +235,7 @@ impl From<&Current> for HistoryRow {
             media_type: item.media_type.clone(),
             platform: item.platform.as_ref().map(Into::into),
             sequence: current.sequence,
+            older: None,
         }
     }
 }

@@ -117,32 +117,38 @@ impl<'v> Stage<'v> {
     }
 
     fn write_history(&mut self, key: &StreamKey, moved: &TagMoved, after: &StreamState, sequence: u64) {
-        let tag = &moved.tag;
+        let (tag, image) = (&moved.tag, moved.item.image.as_ref());
         let state = after.life.as_ref().and_then(|stream| stream.tags.get(tag));
         let newest = state.map_or(0, |state| state.history_length).saturating_sub(1);
-        if moved.change == HistoryChange::Replaced
-            && let Some(previous) = &moved.previous
-            && previous.image != moved.item.image
-        {
-            self.forget_image(key, tag, previous.image.as_ref(), newest);
-        }
-        let current = Current { item: moved.item.clone(), sequence };
-        self.put(keys::history(key, tag, newest), rows::encode(&HistoryRow::from(&current)));
-        let index = keys::stream_image(key, moved.item.image.as_ref(), tag);
-        self.put(index, rows::encode(&newest));
-    }
-
-    /// The newest item loses an image in place. The index goes back to the next older item that has it, if any.
-    fn forget_image(&mut self, key: &StreamKey, tag: &TagName, image: Option<&Digest>, number: u64) {
-        let older = (0..number).rev().find(|number| {
-            let item = self.item(&keys::history(key, tag, *number));
-            item.is_some_and(|current| current.item.image.as_ref() == image)
-        });
+        let place = keys::history(key, tag, newest);
         let index = keys::stream_image(key, image, tag);
-        match older {
-            Some(number) => self.put(index, rows::encode(&number)),
-            None => self.remove(index),
-        }
+        let edited: Option<HistoryRow> = match moved.change {
+            HistoryChange::Added => None,
+            HistoryChange::Replaced | HistoryChange::Renewed => {
+                self.get(&place).map(|value| self.view.decode(&value, "a history item"))
+            }
+        };
+        let lost =
+            moved.previous.as_ref().map(|previous| previous.image.as_ref()).filter(|old| *old != image);
+        let older = match (edited, lost) {
+            (Some(edited), None) => edited.older,
+            (edited, lost) => {
+                // The newest item loses an image in place: the index goes back to the item below that has it.
+                if let Some((edited, lost)) = edited.zip(lost) {
+                    let index = keys::stream_image(key, lost, tag);
+                    match edited.older {
+                        Some(number) => self.put(index, rows::encode(&number)),
+                        None => self.remove(index),
+                    }
+                }
+                self.get(&index).map(|number| self.view.decode(&number, "an image's place"))
+            }
+        };
+        let current = Current { item: moved.item.clone(), sequence };
+        let mut row = HistoryRow::from(&current);
+        row.older = older;
+        self.put(place, rows::encode(&row));
+        self.put(index, rows::encode(&newest));
     }
 
     /// The rows of a tag go, its history with it: that is how OpenShift shows a deletion. The events stay.
