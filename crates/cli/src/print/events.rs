@@ -8,7 +8,7 @@ use tagtrail_api::v1::{
 
 use crate::print::age::rfc3339;
 
-/// One event for people: `12  test/app  tag  alice  v1 -> sha256:…`.
+/// One event for people: `12  test/app  tag  developer  v1 -> sha256:…`.
 pub(crate) fn line(event: &Event) -> String {
     let when = event.recorded_at.as_ref().map(rfc3339).unwrap_or_default();
     let who = event.actor.as_ref().map_or("", |actor| &actor.name);
@@ -303,15 +303,15 @@ mod tests {
             namespace: "test".into(),
             stream: "app".into(),
             recorded_at: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
-            actor: Some(Actor { name: "alice".into(), authenticated: false }),
+            actor: Some(Actor { name: "developer".into(), authenticated: false }),
             reason: "because".into(),
             fact: Some(Fact::TagMoved(moved)),
             ..Event::default()
         };
-        assert_eq!(line(&event), "7  1970-01-01T00:00:00Z  test/app  alice  v1 -> a@sha256:1  (because)\n");
+        assert_eq!(line(&event), "7  1970-01-01T00:00:00Z  test/app  developer  v1 -> a@sha256:1  (because)\n");
         let value: Value = serde_json::from_str(&json_line(&event)).expect("JSON");
         assert_eq!(value["tagMoved"]["item"]["dockerImageReference"], "a@sha256:1");
         assert_eq!(value["tagMoved"]["cause"], "import");
-        assert_eq!(value["actor"]["name"], "alice");
+        assert_eq!(value["actor"]["name"], "developer");
     }
 }
