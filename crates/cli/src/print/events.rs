@@ -308,7 +308,10 @@ mod tests {
             fact: Some(Fact::TagMoved(moved)),
             ..Event::default()
         };
-        assert_eq!(line(&event), "7  1970-01-01T00:00:00Z  test/app  developer  v1 -> a@sha256:1  (because)\n");
+        assert_eq!(
+            line(&event),
+            "7  1970-01-01T00:00:00Z  test/app  developer  v1 -> a@sha256:1  (because)\n"
+        );
         let value: Value = serde_json::from_str(&json_line(&event)).expect("JSON");
         assert_eq!(value["tagMoved"]["item"]["dockerImageReference"], "a@sha256:1");
         assert_eq!(value["tagMoved"]["cause"], "import");
