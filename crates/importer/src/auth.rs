@@ -12,10 +12,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use url::Url;
 
-use crate::client::{Answer, Client, Request};
+use crate::client::{Answer, Ask, Client, Request};
 use crate::credentials::{Credential, Secret};
 use crate::failure::{Cause, Fault};
 use crate::memory::Memory;
+use crate::pace::Turn;
 use crate::registry::Source;
 use crate::{go_net, limits};
 
@@ -61,6 +62,8 @@ pub(crate) struct Connection<'a> {
     ping: Ping,
     /// What is still to be tried; the current one is first.
     credentials: Vec<Credential>,
+    /// Background work has a turn, and comes back by itself: for it, nothing is tried twice.
+    turn: Option<&'a Turn>,
 }
 
 impl<'a> Connection<'a> {
@@ -70,18 +73,19 @@ impl<'a> Connection<'a> {
         known: &'a Known,
         source: &'a Source,
         mut credentials: Vec<Credential>,
+        turn: Option<&'a Turn>,
     ) -> Result<Self, Fault> {
         let key = (source.host.clone(), source.insecure);
         let ping = match known.pings.recall(&key) {
             Some(ping) => ping,
             None => {
-                let found = ping(client, source).await?;
+                let found = ping(client, source, turn).await?;
                 known.pings.remember(key, found.clone(), limits::PING_TTL);
                 found
             }
         };
         credentials.push(Credential::Anonymous);
-        Ok(Self { client, known, source, ping, credentials })
+        Ok(Self { client, known, source, ping, credentials, turn })
     }
 
     /// Fetches `path` below `/v2/<repository>/`.
@@ -92,12 +96,15 @@ impl<'a> Connection<'a> {
         what: &'static str,
         limit: usize,
     ) -> Result<Answer, Fault> {
-        let url = self.ping.base.join(&format!("v2/{}/{path}", self.source.repository));
-        let url = url.map_err(|e| Fault::new(Cause::BadAnswer, format!("{path} makes no address: {e}")))?;
-        self.get_url(url, accept, what, limit).await
+        self.get_url(self.url(path)?, accept, what, limit).await
     }
 
-    /// Fetches a URL of this registry, trying one credential after the other.
+    /// Asks for the headers of `path` below `/v2/<repository>/`.
+    pub(crate) async fn head(&mut self, path: &str, accept: &str) -> Result<Answer, Fault> {
+        self.ask(self.url(path)?, Ask::Head, accept, "answer", 0).await
+    }
+
+    /// Fetches a URL of this registry.
     pub(crate) async fn get_url(
         &mut self,
         url: Url,
@@ -105,9 +112,26 @@ impl<'a> Connection<'a> {
         what: &'static str,
         limit: usize,
     ) -> Result<Answer, Fault> {
+        self.ask(url, Ask::Get, accept, what, limit).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Fault> {
+        let url = self.ping.base.join(&format!("v2/{}/{path}", self.source.repository));
+        url.map_err(|e| Fault::new(Cause::BadAnswer, format!("{path} makes no address: {e}")))
+    }
+
+    /// Asks, with one credential after the other.
+    async fn ask(
+        &mut self,
+        url: Url,
+        ask: Ask<'_>,
+        accept: &str,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Answer, Fault> {
         let mut first_refusal: Option<Fault> = None;
         loop {
-            let fault = match self.try_once(&url, accept, what, limit).await {
+            let fault = match self.try_once(&url, ask, accept, what, limit).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
@@ -127,6 +151,7 @@ impl<'a> Connection<'a> {
     async fn try_once(
         &mut self,
         url: &Url,
+        ask: Ask<'_>,
         accept: &str,
         what: &'static str,
         limit: usize,
@@ -138,11 +163,12 @@ impl<'a> Connection<'a> {
                 url: url.clone(),
                 accept,
                 authorization: authorization.as_ref(),
-                form: None,
+                ask,
                 insecure: self.source.insecure,
                 limit,
                 what,
-                retries: limits::RETRIES,
+                retries: retries(self.turn),
+                turn: self.turn,
             };
             let answer = self.client.send(&request).await;
             let answer = answer.map_err(|fault| fault.scrubbed(spoken(authorization.as_ref())))?;
@@ -158,7 +184,10 @@ impl<'a> Connection<'a> {
                     continue;
                 }
             }
-            return answer.success(&spoken(authorization.as_ref()));
+            return match ask {
+                Ask::Head => answer.success_of_head(),
+                Ask::Get | Ask::Post(_) => answer.success(&spoken(authorization.as_ref())),
+            };
         }
     }
 
@@ -227,11 +256,12 @@ impl<'a> Connection<'a> {
             url,
             accept: "application/json",
             authorization: authorization.as_ref(),
-            form: form.as_ref(),
+            ask: form.as_ref().map_or(Ask::Get, Ask::Post),
             insecure: self.source.insecure,
             limit: limits::TOKEN_BYTES,
             what: "token",
-            retries: limits::RETRIES,
+            retries: retries(self.turn),
+            turn: self.turn,
         };
         let secrets: Vec<_> = key.credential.secrets().chain(spoken(authorization.as_ref())).collect();
         let answer =
@@ -243,6 +273,10 @@ impl<'a> Connection<'a> {
     pub(crate) fn base(&self) -> &Url {
         &self.ping.base
     }
+}
+
+fn retries(turn: Option<&Turn>) -> u32 {
+    if turn.is_some() { 0 } else { limits::RETRIES }
 }
 
 /// What an `Authorization` header gives away: the part behind the scheme.
@@ -284,16 +318,21 @@ fn parse_token(body: &[u8]) -> Result<(Secret, Duration), Fault> {
 }
 
 /// `GET /v2/`, over HTTPS, and over HTTP if that fails and insecure is allowed.
-async fn ping(client: &Client, source: &Source) -> Result<Ping, Fault> {
-    match ping_base(client, source, "https").await {
+async fn ping(client: &Client, source: &Source, turn: Option<&Turn>) -> Result<Ping, Fault> {
+    match ping_base(client, source, turn, "https").await {
         Err(Fault { cause: Cause::Unreachable | Cause::Flaky | Cause::HttpOnly, .. }) if source.insecure => {
-            ping_base(client, source, "http").await
+            ping_base(client, source, turn, "http").await
         }
         result => result,
     }
 }
 
-async fn ping_base(client: &Client, source: &Source, scheme: &str) -> Result<Ping, Fault> {
+async fn ping_base(
+    client: &Client,
+    source: &Source,
+    turn: Option<&Turn>,
+    scheme: &str,
+) -> Result<Ping, Fault> {
     let base = format!("{scheme}://{}/", source.host);
     let base = Url::parse(&base)
         .map_err(|e| Fault::new(Cause::Unreachable, format!("{:?} is not an address: {e}", source.host)))?;
@@ -301,12 +340,13 @@ async fn ping_base(client: &Client, source: &Source, scheme: &str) -> Result<Pin
         url: base.join("v2/").expect("a constant path joins any base"),
         accept: "*/*",
         authorization: None,
-        form: None,
+        ask: Ask::Get,
         insecure: source.insecure,
         limit: limits::ERROR_BODY_BYTES,
         what: "answer",
         // Over HTTPS an insecure registry may be silent because it speaks HTTP: do not insist.
-        retries: if source.insecure && scheme == "https" { 0 } else { limits::RETRIES },
+        retries: if source.insecure && scheme == "https" { 0 } else { retries(turn) },
+        turn,
     };
     let answer = client.send(&request).await?;
     let speaks_v2 = answer.status.is_success()
@@ -317,11 +357,12 @@ async fn ping_base(client: &Client, source: &Source, scheme: &str) -> Result<Pin
         let status = answer.status;
         let text = format!("endpoint {endpoint:?} does not support v2 API (got {status})");
         // The status still says more than "no": busy is busy.
-        let cause = match answer.success(&[]) {
-            Err(fault) if matches!(fault.cause, Cause::RateLimited | Cause::Unavailable) => fault.cause,
-            _ => Cause::BadAnswer,
-        };
-        return Err(Fault::new(cause, text));
+        return Err(match answer.success(&[]) {
+            Err(fault) if matches!(fault.cause, Cause::RateLimited | Cause::Unavailable) => {
+                Fault { text, ..fault }
+            }
+            _ => Fault::new(Cause::BadAnswer, text),
+        });
     }
     tracing::debug!(host = %source.host, scheme, status = %answer.status, "registry answers");
     Ok(Ping { challenge: Challenge::of(&answer), base })

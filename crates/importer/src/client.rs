@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
@@ -16,8 +16,29 @@ use crate::config::{Config, Timeouts};
 use crate::credentials::Secret;
 use crate::failure::{self, Cause, Fault};
 use crate::guard::{self, Resolver};
-use crate::memory::Memory;
+use crate::pace::{Pace, Turn};
 use crate::{go_net, limits};
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask<'a> {
+    /// For a body.
+    Get,
+    /// For the headers alone.
+    Head,
+    /// For an answer to a form. The form holds secrets: it is sent to the URL's own host only.
+    Post(&'a Secret),
+}
+
+impl Ask<'_> {
+    fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Head => Method::HEAD,
+            Self::Post(_) => Method::POST,
+        }
+    }
+}
 
 /// One request.
 pub(crate) struct Request<'a> {
@@ -25,8 +46,7 @@ pub(crate) struct Request<'a> {
     pub(crate) accept: &'a str,
     /// The whole header value. Sent to `url`'s own host only.
     pub(crate) authorization: Option<&'a Secret>,
-    /// A form to post. Without one this is a GET.
-    pub(crate) form: Option<&'a Secret>,
+    pub(crate) ask: Ask<'a>,
     /// Do without certificates, and allow plain HTTP.
     pub(crate) insecure: bool,
     /// Longest body that is read if the status is a success, in bytes.
@@ -35,6 +55,8 @@ pub(crate) struct Request<'a> {
     pub(crate) what: &'static str,
     /// Further tries after the first.
     pub(crate) retries: u32,
+    /// Pays for the first request to its host, if it has not paid yet.
+    pub(crate) turn: Option<&'a Turn>,
 }
 
 /// An answer of whatever status. `Debug` shows no body.
@@ -55,7 +77,27 @@ impl Answer {
         // Before the text is taken apart and after: escapes hide a secret from the first look.
         let body = failure::scrub(&String::from_utf8_lossy(&self.body), secrets);
         let body = if secrets.is_empty() { &self.body } else { body.as_bytes() };
-        Err(failure::from_status(self.status, body).scrubbed(secrets.iter().copied()))
+        let fault = failure::from_status(self.status, body).scrubbed(secrets.iter().copied());
+        Err(self.with_retry_after(fault))
+    }
+
+    /// As [`Self::success`], for the answer to a HEAD, which has no body that could tell more.
+    pub(crate) fn success_of_head(self) -> Result<Self, Fault> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let fault = match failure::from_status(self.status, b"") {
+            // The words of the code's definition (distribution specification, "Error Codes").
+            Fault { cause: Cause::RateLimited, .. } => {
+                Fault::new(Cause::RateLimited, "toomanyrequests: too many requests")
+            }
+            fault => fault,
+        };
+        Err(self.with_retry_after(fault))
+    }
+
+    fn with_retry_after(&self, fault: Fault) -> Fault {
+        Fault { retry_after: retry_after(&self.headers, SystemTime::now()), ..fault }
     }
 
     /// A header as text; `None` if absent or not ASCII.
@@ -83,13 +125,12 @@ struct Trust {
 pub(crate) struct Client {
     config: Arc<Config>,
     clients: Mutex<HashMap<Trust, reqwest::Client>>,
-    /// Hosts that asked to be left alone, and until when.
-    holds: Memory<String, ()>,
+    pace: Pace,
 }
 
 impl Client {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, clients: Mutex::default(), holds: Memory::default() }
+        Self { config, clients: Mutex::default(), pace: Pace::default() }
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -126,21 +167,28 @@ impl Client {
     /// `None` if the registry wants more patience than a waiting person has: then the caller is told instead.
     fn pause_before_retry(&self, answer: &Answer) -> Option<Duration> {
         let asked = retry_after(&answer.headers, SystemTime::now());
-        if let Some(asked) = asked {
-            self.holds.remember(guard::authority(&answer.url), (), asked);
+        let busy = answer.status == StatusCode::TOO_MANY_REQUESTS;
+        if let Some(asked) = asked.or(busy.then_some(limits::USUAL_HOLD)) {
+            let host = guard::authority(&answer.url);
+            self.pace.hold(&host, self.config.rate(&host), asked, Instant::now());
         }
         match asked {
             Some(asked) if asked > limits::LONGEST_RETRY_AFTER => None,
             Some(asked) => Some(asked),
             // Too many requests, and no word of when there will be fewer: another one is no help.
-            None if answer.status == StatusCode::TOO_MANY_REQUESTS => None,
+            None if busy => None,
             None => Some(jitter(self.timeouts().retry_delay)),
         }
     }
 
     /// How much longer a host wants to be left alone.
-    pub(crate) fn hold(&self, host: &str) -> Option<Duration> {
-        self.holds.time_left(&host.to_ascii_lowercase())
+    pub(crate) fn held(&self, host: &str) -> Option<Duration> {
+        self.pace.held(host, Instant::now())
+    }
+
+    /// A turn to ask a host, or how long until there is one.
+    pub(crate) fn turn(&self, host: &str) -> Result<Turn, Duration> {
+        self.pace.turn(host, self.config.rate(host), Instant::now())
     }
 
     async fn follow(&self, request: &Request<'_>) -> Result<Answer, Fault> {
@@ -156,7 +204,7 @@ impl Client {
                 _ => None,
             };
             let Some(location) = location else { return Ok(answer) };
-            if request.form.is_some() {
+            if matches!(request.ask, Ask::Post(_)) {
                 // The form holds a token for this service and for no other.
                 return Err(wrong(&url, "the token service redirects, which is not followed"));
             }
@@ -177,7 +225,9 @@ impl Client {
 
     async fn hop(&self, request: &Request<'_>, url: &Url) -> Result<Answer, Fault> {
         let client = self.client_for(url, request.insecure)?;
-        let method = if request.form.is_some() { Method::POST } else { Method::GET };
+        let method = request.ask.method();
+        let host = guard::authority(url);
+        self.pace.charge(&host, self.config.rate(&host), request.turn, Instant::now());
         let mut builder = client
             .request(method.clone(), url.clone())
             .timeout(self.timeouts().request)
@@ -188,7 +238,7 @@ impl Client {
         {
             builder = builder.header(AUTHORIZATION, sensitive(authorization.expose())?);
         }
-        if let Some(form) = request.form {
+        if let Ask::Post(form) = request.ask {
             builder = builder
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.expose().to_owned());
@@ -246,7 +296,7 @@ impl Client {
             .connect_timeout(self.timeouts().connect)
             .read_timeout(self.timeouts().read)
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(4)
+            .pool_max_idle_per_host(limits::IDLE_CONNECTIONS)
             .tls_danger_accept_invalid_certs(trust.insecure)
             .dns_resolver(Resolver { guarded: trust.guarded });
         if trust.guarded {

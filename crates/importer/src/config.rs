@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tagtrail_domain::reference::{DOCKER_HUB, is_docker_hub};
 
+use crate::pace;
+
 /// What one registry host needs beyond the defaults.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, Debug, PartialEq)]
 pub struct RegistryConfig {
     /// Host and port as in a reference. Docker Hub may be given under any of its names.
     pub host: String,
@@ -23,6 +25,8 @@ pub struct RegistryConfig {
     /// The host may be in a private network even if others may not. Mirrors always may: the operator has
     /// named them.
     pub private_network: bool,
+    /// Requests a second that background work may send to the host. `None`: [`Config::requests_per_second`].
+    pub requests_per_second: Option<f64>,
 }
 
 /// How long to wait.
@@ -53,7 +57,7 @@ impl Default for Timeouts {
 }
 
 /// All the importer is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Registries that need more than the defaults.
     pub registries: Vec<RegistryConfig>,
@@ -62,6 +66,9 @@ pub struct Config {
     pub allow_private_networks: bool,
     /// The folder of Docker's `config.json`: `$DOCKER_CONFIG`, else `$HOME/.docker`. `None`: no credentials.
     pub docker_config_dir: Option<PathBuf>,
+    /// Requests a second that background work may send to one host, after as many at once. Above 0. What people
+    /// ask for is counted too, but never held up.
+    pub requests_per_second: f64,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// What to call ourselves.
@@ -74,6 +81,7 @@ impl Default for Config {
             registries: Vec::new(),
             allow_private_networks: false,
             docker_config_dir: None,
+            requests_per_second: 20.0,
             timeouts: Timeouts::default(),
             user_agent: concat!("tagtrail/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -81,7 +89,7 @@ impl Default for Config {
 }
 
 /// Why a configuration cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// A registry or mirror is not written `host[:port]`.
     #[error(
@@ -94,6 +102,14 @@ pub enum ConfigError {
     /// `mirror_only` without a mirror.
     #[error("the registry {0:?} is mirror_only but has no mirrors")]
     NoMirror(String),
+    /// A budget that lets nothing through, or is no number.
+    #[error("requests_per_second{of} is {given}: give a number above 0, such as 20")]
+    Rate {
+        /// ` of registry "..."`, or nothing for the one that holds for all.
+        of: String,
+        /// The number as configured.
+        given: f64,
+    },
     /// The CA file is not there.
     #[error("the CA file {file} of registry {host:?} cannot be read: {why}")]
     CaFile {
@@ -109,6 +125,7 @@ pub enum ConfigError {
 impl Config {
     /// Looks for mistakes before they hurt.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        check_rate(self.requests_per_second, String::new)?;
         let mut seen = Vec::new();
         for registry in &self.registries {
             let host = canonical(&registry.host);
@@ -124,6 +141,9 @@ impl Config {
             }
             if registry.mirror_only && registry.mirrors.is_empty() {
                 return Err(ConfigError::NoMirror(registry.host.clone()));
+            }
+            if let Some(rate) = registry.requests_per_second {
+                check_rate(rate, || format!(" of registry {:?}", registry.host))?;
             }
             if let Some(file) = &registry.ca_file {
                 std::fs::metadata(file).map_err(|e| ConfigError::CaFile {
@@ -141,6 +161,13 @@ impl Config {
         self.registries.iter().find(|r| canonical(&r.host).eq_ignore_ascii_case(canonical(host)))
     }
 
+    /// Requests a second that background work may send to a host.
+    pub(crate) fn rate(&self, host: &str) -> f64 {
+        let is_host = |r: &&RegistryConfig| pace::key(canonical(&r.host)) == pace::key(canonical(host));
+        let own = self.registries.iter().find(is_host).and_then(|r| r.requests_per_second);
+        own.unwrap_or(self.requests_per_second)
+    }
+
     /// Whether connections to a host may go to a private network.
     pub(crate) fn may_be_private(&self, host: &str) -> bool {
         self.allow_private_networks
@@ -154,6 +181,10 @@ impl Config {
             .or_else(|| self.registries.iter().find(|r| r.mirrors.iter().any(|m| mirror_host(m) == host)))
             .and_then(|r| r.ca_file.clone())
     }
+}
+
+fn check_rate(given: f64, of: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if given.is_finite() && given > 0.0 { Ok(()) } else { Err(ConfigError::Rate { of: of(), given }) }
 }
 
 /// Docker Hub under its one name, every other host as it is.
@@ -203,9 +234,39 @@ mod tests {
             RegistryConfig { mirror_only: true, ..host("quay.io") },
             "the registry \"quay.io\" is mirror_only but has no mirrors",
         );
+        let paced = |rate: f64| RegistryConfig { requests_per_second: Some(rate), ..host("quay.io") };
+        check(paced(0.5), "");
+        for (rate, shown) in [(0.0, "0"), (-1.0, "-1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+            check(
+                paced(rate),
+                &format!(
+                    "requests_per_second of registry \"quay.io\" is {shown}: give a number above 0, such as 20"
+                ),
+            );
+        }
+        let all = Config { requests_per_second: 0.0, ..Config::default() }.check().expect_err("no budget");
+        assert_eq!(all.to_string(), "requests_per_second is 0: give a number above 0, such as 20");
         let twice =
             Config { registries: vec![host("docker.io"), host("index.docker.io")], ..Config::default() };
         assert_eq!(twice.check(), Err(ConfigError::Twice("index.docker.io".into())));
+    }
+
+    #[test]
+    fn each_host_has_its_budget() {
+        let paced = |host: &str, rate| RegistryConfig {
+            host: host.into(),
+            requests_per_second: rate,
+            ..RegistryConfig::default()
+        };
+        let registries =
+            vec![paced("docker.io", Some(2.0)), paced("quay.io:443", Some(5.0)), paced("gcr.io", None)];
+        let config = Config { registries, ..Config::default() };
+        let check = |host: &str, rate: f64| assert!((config.rate(host) - rate).abs() < 1e-9, "{host}");
+        check("registry-1.docker.io", 2.0);
+        check("Quay.io", 5.0);
+        check("quay.io:8443", 20.0);
+        check("gcr.io", 20.0);
+        check("auth.docker.io", 20.0);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What went wrong, and how it is told: one [`Fault`] per thing that can go wrong while talking to a registry,
 //! turned into a [`Failure`] with OpenShift's reason and words (spec §3.7) by what was asked for.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde::Deserialize;
 use tagtrail_domain::reference::ReferenceError;
@@ -17,6 +19,8 @@ pub(crate) struct Fault {
     pub(crate) cause: Cause,
     /// In Go's or the registry's words, without the reference it happened to.
     pub(crate) text: String,
+    /// How long the registry wants to be left alone, if it said so with the fault.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Faults that are told apart.
@@ -58,7 +62,7 @@ pub(crate) enum Cause {
 
 impl Fault {
     pub(crate) fn new(cause: Cause, text: impl Into<String>) -> Self {
-        Self { cause, text: text.into() }
+        Self { cause, text: text.into(), retry_after: None }
     }
 
     /// Bytes that are not the JSON they should be. Tells the first bad character in Go's words, or what

@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::failure::{self, Asked, Cause, Fault, invalid_reference};
 use crate::limits;
 use crate::manifest::{self, Manifest};
+use crate::pace::Turn;
 use crate::registry::{self, Source};
 
 /// What becomes of an index (manifest list).
@@ -53,6 +54,21 @@ pub struct Fetched {
     pub sub_manifests: Vec<Image>,
     /// Manifests and configurations of all these images. To be stored before the event that tells of them.
     pub blobs: Vec<(Digest, Bytes)>,
+    /// The index (manifest list) the image was chosen from, in [`ImportMode::Legacy`]: what the registry names for
+    /// the reference, and so what [`Importer::probe`] finds while nothing has moved.
+    pub index: Option<Digest>,
+}
+
+/// What a HEAD tells of a reference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Probe {
+    /// The registry names this digest for the reference: of the image, or of the index it is in. The registry's
+    /// word alone, not checked against any bytes.
+    Digest(Digest),
+    /// The registry asks to be left alone (429) for so long; nothing more was asked of it.
+    Later(Duration, Failure),
+    /// A HEAD does not tell: fetch the image to know.
+    Unknown,
 }
 
 /// Fetches images. Cheap to clone; one per server, because it remembers pings, tokens and connections.
@@ -124,13 +140,73 @@ impl Importer {
         self.in_time(asked, fetch).await
     }
 
-    /// How much longer every source of this image wants to be left alone: the `Retry-After` of its last answer.
-    /// `None`: ask away. For schedules; [`Importer::image`] itself does not wait.
-    #[must_use]
-    pub fn hold(&self, reference: &ImageReference) -> Option<Duration> {
-        let sources = registry::sources(&self.inner.config, &reference.with_defaults(), false).ok()?;
-        let holds = sources.iter().map(|source| self.inner.client.hold(&source.host));
-        holds.min().flatten() // `None` is less than any time: one willing source is enough.
+    /// Takes a turn to ask for a reference in the background: one request out of the budget of the host that
+    /// [`Importer::probe`] asks first. A reference that nobody would be asked for has its turn at once.
+    ///
+    /// # Errors
+    /// How long until there may be one: until the budget has room, or, if all sources asked to be left alone
+    /// (429, `Retry-After`), until the first of them may be asked again.
+    pub fn turn(&self, reference: &ImageReference) -> Result<Turn, Duration> {
+        let sources = registry::sources(&self.inner.config, &reference.with_defaults(), false);
+        let sources = sources.unwrap_or_default();
+        // `None` is less than any time: one willing source is enough.
+        if let Some(wait) = sources.iter().map(|source| self.inner.client.held(&source.host)).min().flatten()
+        {
+            return Err(wait);
+        }
+        match self.willing(&sources).first() {
+            Some(first) => self.inner.client.turn(&first.host),
+            None => Ok(Turn::for_nobody()),
+        }
+    }
+
+    /// Asks by HEAD what a reference names now, at no cost of a pull (Docker Hub counts a GET). The turn pays
+    /// for it if the registry is known; once a minute or so a ping, and tokens when they run out, come on top.
+    ///
+    /// Of several sources the first that names a digest counts. Nothing is tried twice: whoever has a schedule
+    /// comes back.
+    pub async fn probe(&self, request: &ImageRequest, turn: Turn) -> Probe {
+        let Ok(reference) = checked(&request.reference) else { return Probe::Unknown };
+        let Ok(sources) = registry::sources(&self.inner.config, &reference, request.insecure) else {
+            return Probe::Unknown;
+        };
+        let ask = async {
+            let mut busy = None;
+            for source in self.willing(&sources) {
+                match self.probe_at(source, &reference, &turn).await {
+                    Ok(Some(digest)) => return Probe::Digest(digest),
+                    Err(fault) if fault.cause == Cause::RateLimited => {
+                        let time =
+                            fault.retry_after.unwrap_or(limits::USUAL_HOLD).max(limits::SHORTEST_LATER);
+                        let failure = failure::explain(Asked::Image(&reference), &fault);
+                        busy.get_or_insert(Probe::Later(time, failure));
+                    }
+                    Ok(None) | Err(_) => {}
+                }
+            }
+            busy.unwrap_or(Probe::Unknown)
+        };
+        tokio::time::timeout(self.inner.config.timeouts.image, ask).await.unwrap_or(Probe::Unknown)
+    }
+
+    /// `None`: an answer without a digest.
+    async fn probe_at(
+        &self,
+        source: &Source,
+        reference: &ImageReference,
+        turn: &Turn,
+    ) -> Result<Option<Digest>, Fault> {
+        let mut connection = self.connect(source, Some(turn)).await?;
+        let place = reference.digest.as_ref().map_or(reference.tag.as_str(), Digest::as_str);
+        let answer = connection.head(&format!("manifests/{place}"), manifest::ACCEPT).await?;
+        Ok(answer.header("docker-content-digest").and_then(|digest| Digest::parse(digest).ok()))
+    }
+
+    /// The sources that have not asked to be left alone, in order; all of them if there are none.
+    fn willing<'a>(&self, sources: &'a [Source]) -> Vec<&'a Source> {
+        let willing = |source: &&Source| self.inner.client.held(&source.host).is_none();
+        let found: Vec<_> = sources.iter().filter(willing).collect();
+        if found.is_empty() { sources.iter().collect() } else { found }
     }
 
     /// Nobody waits for ever, however slowly a registry drips.
@@ -147,9 +223,13 @@ impl Importer {
         })
     }
 
-    async fn connect<'a>(&'a self, source: &'a Source) -> Result<Connection<'a>, Fault> {
+    async fn connect<'a>(
+        &'a self,
+        source: &'a Source,
+        turn: Option<&'a Turn>,
+    ) -> Result<Connection<'a>, Fault> {
         let credentials = self.inner.credentials.find(&source.host, &source.repository).await;
-        Connection::open(&self.inner.client, &self.inner.known, source, credentials).await
+        Connection::open(&self.inner.client, &self.inner.known, source, credentials, turn).await
     }
 
     async fn image_from(
@@ -160,7 +240,7 @@ impl Importer {
         now: Timestamp,
     ) -> Result<Fetched, Failure> {
         let explain = |fault: Fault| failure::explain(Asked::Image(reference), &fault);
-        let mut connection = self.connect(source).await.map_err(explain)?;
+        let mut connection = self.connect(source, None).await.map_err(explain)?;
         let mut fetch = Fetch { connection: &mut connection, typed: &request.reference, blobs: Vec::new() };
 
         let wanted = reference.digest.as_ref();
@@ -175,12 +255,13 @@ impl Importer {
         };
         match request.mode {
             ImportMode::Legacy => {
+                let index = Some(digest);
                 fetch.blobs.clear(); // The index itself is not kept.
                 let (os, arch) = (request.prefer_os.as_deref(), request.prefer_arch.as_deref());
                 let chosen = manifest::choose(&entries, os, arch)
                     .ok_or_else(|| explain(Fault::new(Cause::BadAnswer, "no manifests in manifest list")))?;
                 let image = fetch.child(chosen).await.map_err(explain)?;
-                Ok(fetch.done(image, Vec::new()))
+                Ok(Fetched { index, ..fetch.done(image, Vec::new()) })
             }
             ImportMode::PreserveOriginal => {
                 let mut images = Vec::with_capacity(entries.len());
@@ -197,7 +278,7 @@ impl Importer {
     }
 
     async fn tags_from(&self, source: &Source) -> Result<Vec<String>, Fault> {
-        let mut connection = self.connect(source).await?;
+        let mut connection = self.connect(source, None).await?;
         let mut tags = Vec::new();
         let mut seen = HashSet::new();
         let mut visited = HashSet::new();
@@ -278,7 +359,7 @@ impl Fetch<'_, '_> {
         let mut seen = HashSet::new();
         let mut blobs = self.blobs;
         blobs.retain(|(digest, _)| seen.insert(digest.clone()));
-        Fetched { image, sub_manifests, blobs }
+        Fetched { image, sub_manifests, blobs, index: None }
     }
 }
 

@@ -5,12 +5,15 @@
 //! (`limits`), addresses are checked as they are connected to (`guard`), and what goes wrong is told in the
 //! words people know (`failure`, `go_net`, `go_json`).
 //!
+//! [`Importer::probe`] only asks whether a tag has moved. Background work takes its [`Importer::turn`] first.
+//!
 //! | module          | what it knows                                                         |
 //! |-----------------|-----------------------------------------------------------------------|
 //! | `registry`      | mirrors, blocked hosts: where to ask                                  |
 //! | `auth`          | pings, challenges, tokens: how to be let in                           |
 //! | `credentials`   | Docker's `config.json` and its helpers: with what                     |
 //! | `client`        | HTTP: time and size limits, redirects, second tries                   |
+//! | `pace`          | a budget of requests for each host                                    |
 //! | `manifest`      | manifests and configurations, bytes to facts                          |
 
 mod auth;
@@ -25,8 +28,10 @@ mod guard;
 mod limits;
 mod manifest;
 mod memory;
+mod pace;
 mod registry;
 
 pub use config::{Config, ConfigError, RegistryConfig, Timeouts};
 pub use failure::invalid_reference;
-pub use fetch::{Fetched, ImageRequest, ImportMode, Importer};
+pub use fetch::{Fetched, ImageRequest, ImportMode, Importer, Probe};
+pub use pace::Turn;

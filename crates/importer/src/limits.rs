@@ -33,6 +33,16 @@ pub(crate) const RETRIES: u32 = 2;
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Longest `Retry-After` that is believed.
 pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+/// How long a registry that says 429 and not for how long is left alone.
+pub(crate) const USUAL_HOLD: Duration = Duration::from_secs(60);
+/// Shortest time after which background work comes back to a registry that says 429.
+pub(crate) const SHORTEST_LATER: Duration = Duration::from_secs(1);
+/// Deepest debt of a host's budget: background work never waits longer for people.
+pub(crate) const DEEPEST_DEBT: Duration = Duration::from_secs(10);
+/// Most hosts whose budget is remembered.
+pub(crate) const PACED_HOSTS: usize = 10_000;
+/// Most idle connections that are kept to one host: as many as ask it at the same time, and some.
+pub(crate) const IDLE_CONNECTIONS: usize = 16;
 /// What a registry said to a ping holds this long.
 pub(crate) const PING_TTL: Duration = Duration::from_secs(60);
 /// Most pings and most tokens that are remembered.

@@ -23,13 +23,6 @@ impl<K: Eq + Hash, V: Clone> Memory<K, V> {
         map.get(key).filter(|(until, _)| Instant::now() < *until).map(|(_, value)| value.clone())
     }
 
-    /// How much longer a value holds.
-    pub(crate) fn time_left(&self, key: &K) -> Option<Duration> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = map.get(key)?.0.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-
     /// Keeps a value for a while.
     pub(crate) fn remember(&self, key: K, value: V, time: Duration) {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,8 +46,6 @@ mod tests {
         memory.remember("gone", 1, Duration::ZERO);
         memory.remember("here", 2, Duration::from_secs(60));
         assert_eq!((memory.recall(&"gone"), memory.recall(&"here")), (None, Some(2)));
-        assert_eq!(memory.time_left(&"gone"), None);
-        assert!(memory.time_left(&"here").expect("it holds") > Duration::from_secs(50));
 
         let full = Memory::default();
         for n in 0..=limits::REMEMBERED {

@@ -216,6 +216,7 @@ impl From<RegistrySection> for RegistryConfig {
             blocked: section.blocked,
             ca_file: section.ca_file,
             private_network: section.private_network,
+            requests_per_second: None,
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    /// `GET`, `HEAD`, `POST`.
+    pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
     /// The `Authorization` header, or nothing.
@@ -129,18 +131,19 @@ async fn serve(mut stream: TcpStream, handler: Arc<Handler>, seen: Arc<Mutex<Vec
         };
         if body.len() >= header("content-length").parse().unwrap_or(0) {
             let asked = Asked {
+                method: head.split(' ').next().unwrap_or_default().to_owned(),
                 target: head.split(' ').nth(1).unwrap_or_default().to_owned(),
                 authorization: header("authorization"),
                 raw: text.clone().into_owned(),
             };
             seen.lock().expect("no test panicked here").push(asked.clone());
-            let _ = answer(&mut stream, handler(&asked)).await;
+            let _ = answer(&mut stream, handler(&asked), asked.method == "HEAD").await;
             return;
         }
     }
 }
 
-async fn answer(stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
+async fn answer(stream: &mut TcpStream, reply: Reply, head_only: bool) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -148,7 +151,7 @@ async fn answer(stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
     match reply.body {
         Body::Bytes(bytes) => {
             let head = format!("{head}Content-Length: {}\r\n\r\n", bytes.len());
-            stream.write_all(&[head.as_bytes(), &bytes].concat()).await
+            stream.write_all(&[head.as_bytes(), if head_only { b"" } else { &bytes }].concat()).await
         }
         Body::CutShort(bytes) => {
             let head = format!("{head}Content-Length: {}\r\n\r\n", bytes.len() + 100);

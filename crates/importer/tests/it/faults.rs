@@ -10,7 +10,7 @@ use crate::fake::{self, Asked, Fake, OCI_INDEX, Reply};
 use crate::{NOW, request};
 
 /// An importer in a hurry, which may use plain HTTP with this host.
-fn importer(host: &str) -> Importer {
+pub(crate) fn importer(host: &str) -> Importer {
     Importer::new(Config {
         registries: vec![RegistryConfig {
             host: host.into(),
@@ -238,11 +238,11 @@ async fn a_registry_that_wants_to_be_left_alone_is_remembered() {
         Fake::start(but("/manifests/", move || Reply::new(429, busy).header("Retry-After", "600"))).await;
     let importer = importer(&fake.host);
     let wish = request(&format!("{}/o/a:1", fake.host), ImportMode::Legacy);
-    assert_eq!(importer.hold(&wish.reference), None);
+    assert!(importer.turn(&wish.reference).is_ok());
     let failure = importer.image(&wish, NOW).await.expect_err("busy");
     assert_eq!(failure.kind, FailureKind::RateLimited);
     assert!(failure.message.ends_with("o/a:1: toomanyrequests: You have reached your pull rate limit."));
-    let hold = importer.hold(&wish.reference).expect("told to wait");
+    let hold = importer.turn(&wish.reference).expect_err("told to wait");
     assert!((590..=600).contains(&hold.as_secs()), "{hold:?}");
 }
 
