@@ -49,6 +49,7 @@ fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
         all: false,
         confirm: true,
         scheduled: false,
+        interval: None,
         insecure: None,
         mode: ImportMode::Legacy,
         reference_policy: ReferencePolicy::Source,
@@ -61,7 +62,11 @@ fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
             .images
             .into_iter()
             .map(|image| ImportTarget {
-                outcome: Ok(ImportedImage { image: found(&image.reference, number), children: Vec::new() }),
+                outcome: Ok(ImportedImage {
+                    image: found(&image.reference, number),
+                    children: Vec::new(),
+                    index: None,
+                }),
                 tag: image.tag,
                 from: image.from,
                 policy: image.policy,
@@ -71,6 +76,7 @@ fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
             })
             .collect(),
         repository: String::new(),
+        repository_failure: None,
         additional_tags: 0,
         origin: ImportOrigin::Request,
     });

@@ -35,11 +35,18 @@ enum What {
     Follows { tag: &'static str, source: &'static str },
     /// Where the recorded output has this text, ours has another.
     Text { recorded: &'static str, ours: &'static str },
+    /// What was accepted is refused: nothing on standard output, this on standard error, exit code 1.
+    Refused { stderr: &'static str },
+    /// The stream's generation: a command that is refused does not raise it.
+    Generation(u64),
+    /// A tag follows this since that generation, and its newest history item has the same generation.
+    Since { tag: &'static str, kind: &'static str, name: &'static str, generation: u64 },
 }
 
 const USERS: &str = "Users and their rights";
 const SOURCE_OF_AN_ALIAS: &str = "The source of a new alias";
 const ALIAS_OF_AN_ALIAS: &str = "An alias of an alias";
+const ALIAS_OF_ITSELF: &str = "An alias that leads back to itself";
 const LAST: usize = usize::MAX;
 
 const fn keeps(
@@ -63,6 +70,10 @@ const fn text(step: usize, recorded: &'static str, ours: &'static str) -> Meant 
     Meant { case: "070-get-istag", steps: step..=step, what, because: SOURCE_OF_AN_ALIAS }
 }
 
+const fn circle(from: usize, to: usize, what: What) -> Meant {
+    Meant { case: "058-tag-self-reference", steps: from..=to, what, because: ALIAS_OF_ITSELF }
+}
+
 /// Everything that is meant to differ.
 pub static MEANT: &[Meant] = &[
     // Logging in, and projects one is a member of.
@@ -76,8 +87,42 @@ pub static MEANT: &[Meant] = &[
     not_there("060-tag-bad-names", 14, &["rc", "stdout", "stderr"]),
     keeps("034-create-commands", 4, LAST, "v1", 0, 3),
     keeps("046-tag-alias-follow", 2, LAST, "edge", 0, 1),
-    // Afterwards the tag is set itself, and both agree again.
-    keeps("058-tag-self-reference", 6, 6, "v1", 0, 4),
+    // The tag keeps the image it was set to in step 3, and the one that follows it goes on doing so.
+    circle(
+        5,
+        5,
+        What::Refused {
+            stderr: "The ImageStreamTag \"app:v1\" is invalid: tag.from.name: Invalid value: \"app:v1\": a tag cannot follow itself: it would never move again; let it follow an image or another tag\n",
+        },
+    ),
+    circle(
+        7,
+        7,
+        What::Refused {
+            stderr: "The ImageStreamTag \"app:v1\" is invalid: tag.from.name: Invalid value: \"app:a\": it leads back to \"app:v1\" (app:v1 -> app:a -> app:v1), so none of these tags would ever move again; let one of them follow an image instead\n",
+        },
+    ),
+    circle(5, 5, What::Generation(3)),
+    circle(6, LAST, What::Generation(4)),
+    circle(
+        5,
+        LAST,
+        What::Since {
+            tag: "v1",
+            kind: "ImageStreamImage",
+            name: "app@sha256:1f7f8887b3597c84bc576e6cb64faeb33d6ed3a9c780ea0945fa7e37bd9c0281",
+            generation: 3,
+        },
+    ),
+    circle(6, LAST, What::Since { tag: "a", kind: "ImageStreamTag", name: "app:v1", generation: 4 }),
+    circle(
+        8,
+        8,
+        What::Text {
+            recorded: "\na\n  tagged from app:v1\n\n  * team/app@sha256:1f7f8887b3597c84bc576e6cb64faeb33d6ed3a9c780ea0945fa7e37bd9c0281\n      1 second ago\n\nv1\n  tagged from app:a\n",
+            ours: "\nv1 (a)\n  tagged from app@sha256:1f7f8887b3597c84bc576e6cb64faeb33d6ed3a9c780ea0945fa7e37bd9c0281\n",
+        },
+    ),
     keeps("070-get-istag", 3, LAST, "v1", 0, 1),
     text(
         8,
@@ -115,10 +160,22 @@ impl Meant {
         matches!(self.what, What::NotThere(fields) if fields.contains(&field))
     }
 
+    /// What the exit code has to be instead.
+    pub fn exit_code(&self, recorded: i32) -> i32 {
+        if matches!(self.what, What::Refused { .. }) { 1 } else { recorded }
+    }
+
+    /// What standard error has to be instead.
+    pub fn complaint(&self, recorded: String) -> String {
+        if let What::Refused { stderr } = self.what { stderr.to_owned() } else { recorded }
+    }
+
     /// What standard output has to be instead.
     pub fn output(&self, recorded: &str) -> String {
-        if let What::Text { recorded: from, ours } = self.what {
-            return recorded.replacen(from, ours, 1);
+        match self.what {
+            What::Text { recorded: from, ours } => return recorded.replacen(from, ours, 1),
+            What::Refused { .. } => return String::new(),
+            _ => {}
         }
         // One stream as JSON, which is printed as it was where nothing is changed in it.
         match serde_json::from_str::<Value>(recorded) {
@@ -138,7 +195,17 @@ impl Meant {
 
     fn change(&self, stream: &mut Value) {
         match self.what {
-            What::NotThere(_) | What::Text { .. } => {}
+            What::NotThere(_) | What::Text { .. } | What::Refused { .. } => {}
+            What::Generation(generation) => stream["metadata"]["generation"] = json!(generation),
+            What::Since { tag, kind, name, generation } => {
+                if let Some(spec) = named(&mut stream["spec"]["tags"], "name", tag) {
+                    spec["from"] = json!({ "kind": kind, "name": name });
+                    spec["generation"] = json!(generation);
+                }
+                if let Some(newest) = items(stream, tag).and_then(|items| items.get_mut(0)) {
+                    newest["generation"] = json!(generation);
+                }
+            }
             What::KeepsGeneration { tag, item, generation } => {
                 let items = items(stream, tag).and_then(Value::as_array_mut);
                 if let Some(item) = items.and_then(|items| items.iter_mut().rev().nth(item)) {
@@ -162,8 +229,12 @@ impl Meant {
 
 /// The history items of a tag, newest first.
 fn items<'v>(stream: &'v mut Value, tag: &str) -> Option<&'v mut Value> {
-    let tags = stream["status"]["tags"].as_array_mut()?;
-    tags.iter_mut().find(|status| status["tag"] == tag)?.get_mut("items")
+    named(&mut stream["status"]["tags"], "tag", tag)?.get_mut("items")
+}
+
+/// The entry of a list whose `field` is `name`.
+fn named<'v>(list: &'v mut Value, field: &str, name: &str) -> Option<&'v mut Value> {
+    list.as_array_mut()?.iter_mut().find(|entry| entry[field] == name)
 }
 
 /// JSON as `-o json` prints it.

@@ -161,10 +161,12 @@ impl Play<'_> {
 
         let chance = self.chance;
         let form = |text: &str| canonical(argv, text, chance);
+        let rc = self.as_meant(number, recorded.rc, Meant::exit_code);
         let stdout = self.as_meant(number, recorded.stdout.clone(), |meant, text| meant.output(&text));
-        self.compare(number, &what, "rc", &recorded.rc.to_string(), &printed.rc.to_string());
+        let stderr = self.as_meant(number, recorded.stderr.clone(), Meant::complaint);
+        self.compare(number, &what, "rc", &rc.to_string(), &printed.rc.to_string());
         self.compare(number, &what, "stdout", &form(&stdout), &form(&printed.stdout));
-        self.compare(number, &what, "stderr", &form(&recorded.stderr), &form(&printed.stderr));
+        self.compare(number, &what, "stderr", &form(&stderr), &form(&printed.stderr));
         if !reads {
             wait::until(SETTLED_WITHIN, || self.nothing_is_imported().ok().filter(|settled| *settled))
                 .with_context(|| format!("{what}: imports are still under way after {SETTLED_WITHIN:?}"))?;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tagtrail_api::v1::{
-    Entry, HistoryItem, Image, ImageStream, ImageStreamTag, ImportMode, ReferencePolicy, SourceKind,
-    TagSource, TagSpec, TagStatus,
+    Entry, HistoryItem, Image, ImageStream, ImageStreamTag, ImportMode, ImportPolicy, ReferencePolicy,
+    SourceKind, TagSource, TagSpec, TagStatus,
 };
+use tagtrail_domain::Interval;
 
 use crate::print::age::rfc3339;
 use crate::print::image::annotations as image_annotations;
@@ -159,6 +160,7 @@ fn tag_reference(name: &str, spec: Option<&TagSpec>) -> Value {
     } });
     put_true(&mut import_policy, "insecure", policy.insecure);
     put_true(&mut import_policy, "scheduled", policy.scheduled);
+    put_text(&mut import_policy, "interval", &interval(&policy).unwrap_or_default());
     let annotations = entries(&spec.annotations);
     let mut tag = json!({
         "name": name,
@@ -175,6 +177,11 @@ fn tag_reference(name: &str, spec: Option<&TagSpec>) -> Value {
     }
     put_true(&mut tag, "reference", spec.reference);
     tag
+}
+
+/// How often a tag is looked at, where it says so itself: `5m`.
+pub(crate) fn interval(policy: &ImportPolicy) -> Option<String> {
+    Interval::from_seconds(policy.interval_seconds).ok().map(|interval| interval.to_string())
 }
 
 fn object_reference(source: &TagSource) -> Value {

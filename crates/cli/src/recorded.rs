@@ -131,6 +131,7 @@ fn tag_spec(value: &Value) -> TagSpec {
             insecure: value["importPolicy"]["insecure"] == true,
             scheduled: value["importPolicy"]["scheduled"] == true,
             import_mode: mode.into(),
+            interval_seconds: 0,
         }),
         reference_policy: policy.into(),
         annotations: pairs(&value["annotations"])

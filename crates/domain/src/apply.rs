@@ -87,7 +87,7 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
                 tag_mut(stream, tag).condition = None;
             }
         }
-        Fact::ImageRecorded(_) => {}
+        Fact::ImageRecorded(_) | Fact::RepositoryImportFailed { .. } => {}
         Fact::ImportFinished(import) => stream.checked_at = Some(import.checked_at),
     }
 }

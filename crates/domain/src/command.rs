@@ -1,5 +1,6 @@
 //! Wishes, in the imperative. What they need from outside (time, ids, what a registry answered) comes with them.
 
+use crate::digest::Digest;
 use crate::image::{Failure, Image};
 use crate::names::TagName;
 use crate::tag::{Entries, ImportPolicy, ReferencePolicy, TagSource, TagSpec};
@@ -97,6 +98,8 @@ pub struct Import {
     pub targets: Vec<ImportTarget>,
     /// The repository, where a whole one was imported. Otherwise empty.
     pub repository: String,
+    /// Why the repository could not be imported at all: its tags are not known, so it has no targets.
+    pub repository_failure: Option<Failure>,
     /// How many tags of the repository were left out because of the limit.
     pub additional_tags: u32,
     /// Create the stream if there is none.
@@ -145,4 +148,6 @@ pub struct ImportedImage {
     pub image: Image,
     /// The images of an index that was kept whole.
     pub children: Vec<Image>,
+    /// The image index that the image was chosen from. `None`: the manifest itself was named.
+    pub index: Option<Digest>,
 }

@@ -86,6 +86,13 @@ pub enum Fact {
     ImageRecorded(Box<ImageRecorded>),
     /// An import that changed something came to its end.
     ImportFinished(Box<ImportFinished>),
+    /// The import of a whole repository failed before its tags were known. Nothing that is true of the stream changes.
+    RepositoryImportFailed {
+        /// The repository, as it was typed.
+        repository: String,
+        /// What was wrong.
+        failure: Failure,
+    },
 }
 
 /// A tag points to another image, or its newest history item was renewed.

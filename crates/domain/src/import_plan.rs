@@ -1,6 +1,9 @@
 //! What a wish to import means for a stream as it is now (spec §2.10): which images to ask which registry for, and
 //! which tags get the answers. OpenShift's client decides this; here the server does, for every client.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::interval::Interval;
 use crate::limits;
 use crate::names::{StreamKey, TagName};
 use crate::reference::ImageReference;
@@ -23,6 +26,8 @@ pub struct ImportWish {
     pub confirm: bool,
     /// Look again and again from now on.
     pub scheduled: bool,
+    /// How often to look from now on. `None`: as often as the tag says, if it says.
+    pub interval: Option<Interval>,
     /// Allow plain HTTP and unverified certificates. `None`: as the stream says.
     pub insecure: Option<bool>,
     /// What to make of an image index.
@@ -162,8 +167,13 @@ fn plan_new(key: &StreamKey, wish: &ImportWish) -> Result<ImportPlan, Refusal> {
         )));
     }
     let from = if wish.from.is_empty() { &wish.target_text } else { &wish.from };
-    let policy =
-        ImportPolicy { insecure: wish.insecure.unwrap_or(false), scheduled: wish.scheduled, mode: wish.mode };
+    let policy = ImportPolicy {
+        insecure: wish.insecure.unwrap_or(false),
+        scheduled: wish.scheduled,
+        mode: wish.mode,
+        interval: wish.interval,
+    };
+    policy.check()?;
     let mut plan = ImportPlan { create_stream: true, ..ImportPlan::default() };
     if wish.all {
         plan.repository = Some(repository(key, from, policy, wish.reference_policy)?);
@@ -198,7 +208,7 @@ impl Planner<'_> {
             let text = "the image stream does not currently import an entire Docker repository, pass --confirm to update";
             return Err(Refusal::Usage(text.into()));
         }
-        let policy = self.policy(None);
+        let policy = self.policy(None)?;
         plan.repository = Some(repository(self.key, &wish.from, policy, wish.reference_policy)?);
         Ok(())
     }
@@ -279,7 +289,7 @@ impl Planner<'_> {
             tag: tag.clone(),
             from: from.to_owned(),
             reference: image_reference(self.key, from)?,
-            policy: self.policy(spec),
+            policy: self.policy(spec)?,
             reference_policy: self.wish.reference_policy,
             planned,
             prefer_os,
@@ -288,14 +298,16 @@ impl Planner<'_> {
     }
 
     /// What is asked for now, together with what the tag had: an import cannot turn a flag off (spec §2.10).
-    fn policy(&self, spec: Option<&TagSpec>) -> ImportPolicy {
+    fn policy(&self, spec: Option<&TagSpec>) -> Result<ImportPolicy, Refusal> {
         let had = spec.map(|spec| spec.import_policy).unwrap_or_default();
         let of_stream = || self.stream.annotations.get(INSECURE_ANNOTATION).is_some_and(|v| v == "true");
-        ImportPolicy {
+        let policy = ImportPolicy {
             insecure: self.wish.insecure.unwrap_or_else(of_stream) || had.insecure,
             scheduled: self.wish.scheduled || had.scheduled,
             mode: self.wish.mode,
-        }
+            interval: self.wish.interval.or(had.interval),
+        };
+        policy.check().map(|()| policy)
     }
 }
 
@@ -349,7 +361,7 @@ pub(crate) enum Followed<'s> {
 
 /// Follows aliases within the stream.
 pub(crate) fn follow<'s>(stream: &'s Stream, key: &StreamKey, tag: &TagName) -> Followed<'s> {
-    let mut seen = vec![tag.clone()];
+    let mut seen = BTreeSet::from([tag.clone()]);
     let mut last = tag.clone();
     loop {
         let Some(spec) = stream.tags.get(&last).and_then(|state| state.spec.as_ref()) else {
@@ -359,23 +371,99 @@ pub(crate) fn follow<'s>(stream: &'s Stream, key: &StreamKey, tag: &TagName) -> 
             return Followed::End { tag: last, spec, hops: seen.len() - 1 };
         };
         match source.followed_tag(key) {
-            Some(next) if seen.contains(&next) => return Followed::Circular,
-            Some(next) => {
-                seen.push(next.clone());
-                last = next;
-            }
+            Some(next) if seen.insert(next.clone()) => last = next,
+            Some(_) => return Followed::Circular,
             None if source.target(key).is_some() => return Followed::OtherStream,
             None => return Followed::Malformed,
         }
     }
 }
 
-/// The tag that an alias ends at, if following it within its stream ends well after at least one step. `describe`
-/// shows such tags behind the one they end at (spec §4.6).
+/// The tag that each alias ends at, where following it within its stream ends well. `describe` shows such tags behind
+/// the one they end at (spec §4.6). Every tag is looked at once, however long the chains are.
 #[must_use]
-pub fn alias_end(stream: &Stream, key: &StreamKey, tag: &TagName) -> Option<TagName> {
-    match follow(stream, key, tag) {
-        Followed::End { tag, hops, .. } if hops > 0 => Some(tag),
-        _ => None,
+pub fn alias_ends<'s>(stream: &'s Stream, key: &StreamKey) -> BTreeMap<&'s TagName, &'s TagName> {
+    let mut ends: BTreeMap<&TagName, Option<&TagName>> = BTreeMap::new();
+    for start in stream.tags.keys() {
+        let mut walked = Vec::new();
+        let mut next = Some(start);
+        let mut end = None;
+        while let Some(tag) = next {
+            if let Some(known) = ends.get(tag) {
+                end = *known;
+                break;
+            }
+            // It stays so if the way leads nowhere, or in a circle.
+            ends.insert(tag, None);
+            walked.push(tag);
+            let spec = stream.tags[tag].spec.as_ref();
+            let alias =
+                spec.map(|spec| spec.source.as_ref().filter(|s| s.kind == SourceKind::ImageStreamTag));
+            (next, end) = match alias {
+                None => (None, None),
+                Some(None) => (None, Some(tag)),
+                Some(Some(source)) => {
+                    let followed = source.followed_tag(key);
+                    (followed.and_then(|tag| stream.tags.get_key_value(&tag)).map(|(tag, _)| tag), None)
+                }
+            };
+        }
+        ends.extend(walked.into_iter().map(|tag| (tag, end)));
+    }
+    ends.into_iter().filter_map(|(tag, end)| Some((tag, end?))).filter(|(tag, end)| tag != end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::tag::TagSource;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn aliases_end_where_following_them_ends() {
+        let key = StreamKey::parse("test", "p").expect("valid");
+        let tag = |text: &str| TagName::parse(text).expect("valid");
+        // `a=x` follows a container image, `a>b` a tag of the stream, `a` has no spec.
+        let check = |tags: &str, ends: &[&str]| {
+            let state = |word: &str| {
+                let source = |kind, name: &str| TagSource { kind, namespace: None, name: name.into() };
+                let (name, source) = match (word.split_once('>'), word.split_once('=')) {
+                    (Some((name, to)), _) => (name, Some(source(SourceKind::ImageStreamTag, to))),
+                    (_, Some((name, from))) => (name, Some(source(SourceKind::DockerImage, from))),
+                    _ => (word, None),
+                };
+                let spec = source.map(|source| TagSpec { source: Some(source), ..TagSpec::default() });
+                (tag(name), Arc::new(TagState { spec, ..TagState::default() }))
+            };
+            let stream = Stream {
+                uid: String::new(),
+                created: Timestamp::default(),
+                generation: 1,
+                lookup_local: false,
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+                checked_at: None,
+                tags: tags.split(' ').map(state).collect(),
+            };
+            let found = alias_ends(&stream, &key);
+            let told: Vec<String> = found.iter().map(|(tag, end)| format!("{tag}>{end}")).collect();
+            assert_eq!(told, ends, "{tags}");
+            // One tag alone is followed to the same end.
+            for name in stream.tags.keys() {
+                let end = match follow(&stream, &key, name) {
+                    Followed::End { tag, hops: 1.., .. } => Some(tag),
+                    _ => None,
+                };
+                assert_eq!(found.get(name).copied(), end.as_ref(), "{tags}: {name}");
+            }
+        };
+        check("a=x b>a c>b d>p:c", &["b>a", "c>a", "d>a"]);
+        check("a>b b>c c=x d>b", &["a>c", "b>c", "d>c"]);
+        // To a tag that is not there, without spec, of another stream, or none at all.
+        check("a>z b>a c d>c e>q:a f>b:c:d g=x", &[]);
+        // Into a circle, and around in it: only an older log has one.
+        check("a>b b>c c>b d>d e>d f>a g=x h>g", &["h>g"]);
     }
 }

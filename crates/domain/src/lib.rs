@@ -4,7 +4,7 @@
 //!
 //! | module        | what it holds                                                       |
 //! |---------------|---------------------------------------------------------------------|
-//! | `names`, `digest`, `reference` | names as types, one door in each                   |
+//! | `names`, `digest`, `reference`, `interval` | words as types, one door in each       |
 //! | `tag`, `state`, `image`        | what is true of tags, streams and images           |
 //! | `command`     | wishes                                                              |
 //! | `event`       | facts                                                               |
@@ -21,6 +21,7 @@ pub mod digest;
 pub mod event;
 pub mod image;
 pub mod import_plan;
+pub mod interval;
 pub mod limits;
 pub mod model;
 pub mod names;
@@ -37,6 +38,7 @@ pub use decide::{World, decide};
 pub use digest::Digest;
 pub use event::{Actor, Event, Fact, Recorded, Run};
 pub use image::{Failure, FailureKind, Image, Platform};
+pub use interval::Interval;
 pub use model::Model;
 pub use names::{NameError, Namespace, StreamKey, StreamName, TagName};
 pub use reference::ImageReference;

@@ -1,5 +1,7 @@
 //! Every limit of the domain, with its reason.
 
+use std::ops::RangeInclusive;
+
 /// Longest `namespace/name` of an image stream, in bytes (spec §1.3).
 pub const STREAM_KEY_BYTES: usize = 255;
 /// Longest repository name in an image reference, in bytes (spec §1.2).
@@ -28,3 +30,6 @@ pub const TAGS_PER_COMMAND: usize = 1000;
 pub const TAGS_PER_STREAM: usize = 10_000;
 /// Most outcomes that the closing event of an import lists, within one event of at most 60 KiB.
 pub const OUTCOMES_PER_IMPORT: usize = 250;
+/// How often a tag may be looked at, in seconds. Below a second there is no schedule but a storm; a tag that is looked
+/// at less than once in thirty days is not looked after.
+pub const INTERVAL_SECONDS: RangeInclusive<u32> = 1..=30 * 24 * 60 * 60;

@@ -46,7 +46,8 @@ impl Model {
             | Fact::TagSet { .. }
             | Fact::ImportFailed { .. }
             | Fact::FailureCleared { .. }
-            | Fact::ImportFinished(_) => {}
+            | Fact::ImportFinished(_)
+            | Fact::RepositoryImportFailed { .. } => {}
         }
     }
 

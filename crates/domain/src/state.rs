@@ -27,6 +27,9 @@ pub struct HistoryItem {
     pub media_type: String,
     /// What the image runs on. `None` for an image index and for a reference tag.
     pub platform: Option<Platform>,
+    /// The image index that this image was chosen from. `None`: the manifest itself was named. Where an image came from
+    /// is no part of what it is: the same image out of another index is the same item.
+    pub index: Option<Digest>,
 }
 
 /// The newest entry of a tag's history, and the event that set it.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::image::Failure;
+use crate::interval::Interval;
 use crate::names::{Namespace, StreamKey, StreamName, TagName};
 use crate::reference::is_tag;
+use crate::refusal::Refusal;
 use crate::time::Timestamp;
 
 /// Annotations or labels, by key.
@@ -98,6 +100,23 @@ pub struct ImportPolicy {
     pub scheduled: bool,
     /// What to make of an image index.
     pub mode: ImportMode,
+    /// How often to look, for a scheduled tag. `None`: as often as the server looks at all of them.
+    pub interval: Option<Interval>,
+}
+
+impl ImportPolicy {
+    /// Only what is scheduled can have an interval.
+    ///
+    /// # Errors
+    /// [`Refusal::Usage`] says what to do.
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self.interval {
+            Some(interval) if !self.scheduled => Err(Refusal::Usage(format!(
+                "an interval ({interval}) is only for a tag that is looked at again and again; give --scheduled as well"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How consumers shall pull.
@@ -135,7 +154,7 @@ impl TagSpec {
     }
 
     /// Whether a change from `old` counts as a new wish for the tag's history (spec §2.2, *changed*): the source,
-    /// `reference`, or the import mode. Not its schedule, policies or annotations. OpenShift leaves out the source's
+    /// `reference`, or the import mode. Not its schedule and interval, policies or annotations. OpenShift leaves out the source's
     /// kind, so that an alias can say it follows a tag that it never looked at; here the kind counts.
     #[must_use]
     pub fn differs_in_target(&self, old: &Self, key: &StreamKey) -> bool {

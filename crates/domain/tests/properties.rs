@@ -123,6 +123,40 @@ proptest! {
         }
     }
 
+    /// Following aliases from any tag comes to an end. The legacy form, and tags to come, make many that would not.
+    #[test]
+    fn no_tag_follows_itself(wishes in vec(any_wish(), 0..40)) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        for (key, state) in live.model.streams() {
+            let Some(stream) = &state.life else { continue };
+            let followed = |tag: &TagName| {
+                stream.tags.get(tag)?.spec.as_ref()?.source.as_ref()?.followed_tag(key)
+            };
+            for tag in stream.tags.keys() {
+                let way = std::iter::successors(Some(tag.clone()), followed);
+                prop_assert!(way.take(stream.tags.len() + 2).count() < stream.tags.len() + 2, "{}", tag);
+            }
+        }
+    }
+
+    /// Only what is scheduled has an interval.
+    #[test]
+    fn an_interval_has_a_schedule(wishes in vec(any_wish(), 0..40)) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        for (_, state) in live.model.streams() {
+            for tag in state.life.iter().flat_map(|stream| stream.tags.values()) {
+                let policy = tag.spec.as_ref().map(|spec| spec.import_policy).unwrap_or_default();
+                prop_assert!(policy.scheduled || policy.interval.is_none());
+            }
+        }
+    }
+
     /// A refusal writes nothing; one command has one generation; generations never fall within a life.
     #[test]
     fn generations_only_grow(wishes in vec(any_wish(), 0..40)) {
@@ -233,11 +267,16 @@ fn any_wish() -> impl Strategy<Value = Wish> {
 }
 
 fn any_policy() -> impl Strategy<Value = ImportPolicy> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(insecure, scheduled, preserve)| ImportPolicy {
-        insecure,
-        scheduled,
-        mode: if preserve { ImportMode::PreserveOriginal } else { ImportMode::Legacy },
-    })
+    // Also where nothing is scheduled, which is refused unless the tag is scheduled already.
+    let interval = option::weighted(0.4, 1..4_u32);
+    (any::<bool>(), any::<bool>(), any::<bool>(), interval).prop_map(
+        |(insecure, scheduled, preserve, interval)| ImportPolicy {
+            insecure,
+            scheduled,
+            mode: if preserve { ImportMode::PreserveOriginal } else { ImportMode::Legacy },
+            interval: interval.map(|seconds| Interval::from_seconds(seconds).expect("in range")),
+        },
+    )
 }
 
 fn any_set_tag() -> impl Strategy<Value = SetTag> {
@@ -349,6 +388,7 @@ impl Live {
                     all: name.is_none(),
                     confirm: true,
                     scheduled: policy.scheduled,
+                    interval: policy.interval,
                     insecure: None,
                     mode: policy.mode,
                     reference_policy: ReferencePolicy::Source,
@@ -373,6 +413,7 @@ fn answered(plan: ImportPlan, origin: ImportOrigin, answers: &[u8]) -> Import {
     Import {
         targets: targets.map(|(image, answer)| target(image, *answer)).collect(),
         repository: plan.repository.map(|repository| repository.from).unwrap_or_default(),
+        repository_failure: None,
         additional_tags: 0,
         create_stream: plan.create_stream,
         origin,
@@ -394,7 +435,12 @@ fn target(planned: PlannedImage, answer: u8) -> ImportTarget {
         manifests: Vec::new(),
     };
     let outcome = if answer < 6 {
-        Ok(ImportedImage { image, children: Vec::new() })
+        // The same image is named itself (a:0, a:3), or found in one index (a:1) or another (a:2).
+        let index = planned
+            .from
+            .ends_with(['1', '2'])
+            .then(|| digest(if planned.from.ends_with('1') { 20 } else { 21 }));
+        Ok(ImportedImage { image, children: Vec::new(), index })
     } else {
         let reason = format!("Reason{answer}");
         Err(Failure { kind: FailureKind::NotFound, message: reason.clone(), reason })

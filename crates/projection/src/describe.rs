@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tagtrail_domain::import_plan::alias_end;
+use tagtrail_domain::import_plan::alias_ends;
 use tagtrail_domain::order::prioritize;
 use tagtrail_domain::{Stream, StreamKey, TagName, TagState};
 
@@ -27,9 +27,10 @@ pub struct Block<'s> {
 pub fn blocks<'s>(key: &StreamKey, stream: &'s Stream) -> Vec<Block<'s>> {
     let mut aliases: BTreeMap<TagName, Vec<TagName>> = BTreeMap::new();
     let mut names: Vec<&TagName> = Vec::new();
+    let ends = alias_ends(stream, key);
     for tag in stream.tags.keys() {
-        match alias_end(stream, key, tag) {
-            Some(end) => aliases.entry(end).or_default().push(tag.clone()),
+        match ends.get(tag) {
+            Some(end) => aliases.entry((*end).clone()).or_default().push(tag.clone()),
             None => names.push(tag),
         }
     }

@@ -11,11 +11,11 @@ use tagtrail_domain::tag::{
     ImportCondition, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
 use tagtrail_domain::{
-    Digest, Failure, FailureKind, HistoryItem, Namespace, Platform, Stream, TagState, Timestamp,
+    Digest, Failure, FailureKind, HistoryItem, Interval, Namespace, Platform, Stream, TagState, Timestamp,
 };
 
 /// The version of keys and rows. A read model of any other version is thrown away and rebuilt.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The encoding of bincode 1, which other implementations read as well.
 const ENCODING: Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =
@@ -159,6 +159,7 @@ struct SpecRow {
     insecure: bool,
     scheduled: bool,
     preserve_original: bool,
+    interval_seconds: Option<u32>,
     local: bool,
     annotations: BTreeMap<String, String>,
 }
@@ -180,6 +181,7 @@ impl From<&TagSpec> for SpecRow {
             insecure: spec.import_policy.insecure,
             scheduled: spec.import_policy.scheduled,
             preserve_original: spec.import_policy.mode == ImportMode::PreserveOriginal,
+            interval_seconds: spec.import_policy.interval.map(Interval::seconds),
             local: spec.reference_policy == ReferencePolicy::Local,
             annotations: spec.annotations.clone(),
         }
@@ -204,6 +206,7 @@ impl SpecRow {
                 insecure: self.insecure,
                 scheduled: self.scheduled,
                 mode: if self.preserve_original { ImportMode::PreserveOriginal } else { ImportMode::Legacy },
+                interval: transpose(self.interval_seconds.map(|s| Interval::from_seconds(s).ok()))?,
             },
             reference_policy: if self.local { ReferencePolicy::Local } else { ReferencePolicy::Source },
             annotations: self.annotations,
@@ -219,6 +222,7 @@ pub(crate) struct HistoryRow {
     generation: i64,
     media_type: String,
     platform: Option<PlatformRow>,
+    index: Option<String>,
     sequence: u64,
     /// Number of the next older item of the tag with the same image, so that nobody has to look for it.
     pub(crate) older: Option<u64>,
@@ -234,6 +238,7 @@ impl From<&Current> for HistoryRow {
             generation: item.generation,
             media_type: item.media_type.clone(),
             platform: item.platform.as_ref().map(Into::into),
+            index: item.index.as_ref().map(ToString::to_string),
             sequence: current.sequence,
             older: None,
         }
@@ -249,6 +254,7 @@ impl HistoryRow {
             generation: self.generation,
             media_type: self.media_type,
             platform: self.platform.map(Into::into),
+            index: transpose(self.index.map(|text| Digest::parse(&text).ok()))?,
         };
         Some(Current { item, sequence: self.sequence })
     }

@@ -98,7 +98,8 @@ impl<'v> Stage<'v> {
             Fact::StreamCreated { .. }
             | Fact::StreamMetadataSet { .. }
             | Fact::LookupPolicySet { .. }
-            | Fact::ImportFinished(_) => {}
+            | Fact::ImportFinished(_)
+            | Fact::RepositoryImportFailed { .. } => {}
         }
         self.write_work(key, &after);
         self.last = Some(Last {

@@ -37,6 +37,7 @@ fn moved(n: u64, digit: char) -> Fact {
         generation: 1,
         media_type: String::new(),
         platform: None,
+        index: None,
     };
     Fact::TagMoved(Box::new(TagMoved {
         tag: tag(n),

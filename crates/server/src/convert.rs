@@ -6,8 +6,8 @@ use tagtrail_api::v1;
 use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::{
-    HistoryItem, ImageReference, Model, Namespace, Refusal, StreamKey, StreamState, TagName, TagState,
-    Timestamp, World,
+    HistoryItem, ImageReference, Interval, Model, Namespace, Refusal, StreamKey, StreamState, TagName,
+    TagState, Timestamp, World,
 };
 use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{Look, describe};
@@ -254,10 +254,20 @@ pub(crate) fn import_mode(mode: v1::ImportMode) -> ImportMode {
     }
 }
 
-pub(crate) fn import_policy(policy: Option<v1::ImportPolicy>) -> ImportPolicy {
+pub(crate) fn import_policy(policy: Option<v1::ImportPolicy>) -> Result<ImportPolicy, Refusal> {
     let policy = policy.unwrap_or_default();
-    let mode = import_mode(policy.import_mode());
-    ImportPolicy { insecure: policy.insecure, scheduled: policy.scheduled, mode }
+    Ok(ImportPolicy {
+        insecure: policy.insecure,
+        scheduled: policy.scheduled,
+        mode: import_mode(policy.import_mode()),
+        interval: interval(policy.interval_seconds)?,
+    })
+}
+
+/// An interval of the wire, where 0 means none.
+pub(crate) fn interval(seconds: u32) -> Result<Option<Interval>, Refusal> {
+    let given = (seconds != 0).then(|| Interval::from_seconds(seconds));
+    given.transpose().map_err(|error| Refusal::Usage(error.to_string()))
 }
 
 pub(crate) fn reference_policy(policy: v1::ReferencePolicy) -> ReferencePolicy {

@@ -141,6 +141,7 @@ impl Importing {
         Ok(Import {
             targets: answer.images.iter().map(target).collect(),
             repository: answer.repository.clone(),
+            repository_failure: answer.repository_failure.clone(),
             additional_tags: u32::try_from(answer.additional_tags.len()).unwrap_or(u32::MAX),
             create_stream: answer.create_stream,
             origin,
@@ -193,6 +194,7 @@ fn target(image: &AnsweredImage) -> ImportTarget {
         outcome: image.outcome.as_ref().map_err(Clone::clone).map(|fetched| ImportedImage {
             image: fetched.image.clone(),
             children: fetched.sub_manifests.clone(),
+            index: None,
         }),
     }
 }

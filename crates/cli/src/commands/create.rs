@@ -131,6 +131,7 @@ async fn tag(args: TagArgs, context: &mut Context) -> Result<(), Failure> {
             insecure: args.insecure,
             scheduled: args.scheduled,
             import_mode: import_mode(Some(&args.import_mode)).into(),
+            interval_seconds: 0,
         }),
         reference_policy: reference_policy(&args.reference_policy).into(),
         create: true,

@@ -1,7 +1,7 @@
 //! `tagtrail import-image NAME[:TAG]` (spec §2.10, §4.8). The server decides what is to be imported from where.
 
 use tagtrail_api::v1::{ImportRequest, ImportResponse, ImportResult};
-use tagtrail_domain::ImageReference;
+use tagtrail_domain::{ImageReference, Interval};
 
 use crate::commands::tag::{import_mode, reference_policy};
 use crate::context::Context;
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Look again and again from now on
     #[arg(long)]
     scheduled: bool,
+    /// How often to look, for what is scheduled: 1s to 30d, such as 5m [default: as often as the tag or the server says]
+    #[arg(long, value_name = "INTERVAL", value_parser = Interval::parse)]
+    interval: Option<Interval>,
     /// Allow plain HTTP and unverified certificates
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = on_off)]
     insecure: Option<bool>,
@@ -71,6 +74,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         all: args.all,
         confirm: args.confirm,
         scheduled: args.scheduled,
+        interval_seconds: args.interval.map_or(0, Interval::seconds),
         insecure: args.insecure,
         import_mode: import_mode(Some(&args.import_mode)).into(),
         reference_policy: reference_policy(&args.reference_policy).into(),

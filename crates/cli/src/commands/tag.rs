@@ -9,7 +9,7 @@ use tagtrail_api::v1::{
     DeleteTagRequest, ImportMode, ImportPolicy, ReferencePolicy, SetTagRequest, SetTagResponse, SourceKind,
     TagSource,
 };
-use tagtrail_domain::{ImageReference, TagName};
+use tagtrail_domain::{ImageReference, Interval, TagName};
 
 use crate::client::Client;
 use crate::context::Context;
@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Look again and again
     #[arg(long)]
     scheduled: bool,
+    /// How often to look, together with --scheduled: 1s to 30d, such as 5m [default: as often as the server says]
+    #[arg(long, value_name = "INTERVAL", value_parser = Interval::parse)]
+    interval: Option<Interval>,
     /// Allow plain HTTP and unverified certificates
     #[arg(long)]
     insecure: bool,
@@ -195,7 +198,7 @@ fn destinations(words: &[String], namespace: &str) -> Result<Vec<Destination>, F
 
 /// The first thing that cannot be, in the order in which `oc` looks.
 fn flaw(args: &Args, kind: SourceKind, source: &Source, destinations: &[Destination]) -> Option<Failure> {
-    let importing = args.scheduled || args.insecure;
+    let importing = args.scheduled || args.insecure || args.interval.is_some();
     if let Some(flaw) = flaw_of_policies(args) {
         return Some(flaw);
     }
@@ -280,6 +283,7 @@ async fn set(
             insecure: args.insecure,
             scheduled: args.scheduled,
             import_mode: import_mode(args.import_mode.as_deref()).into(),
+            interval_seconds: args.interval.map_or(0, Interval::seconds),
         }),
         reference_policy: reference_policy(&args.reference_policy).into(),
         wait_ms: args.wait.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
@@ -371,7 +375,7 @@ fn flaw_of_delete(args: &Args) -> Option<Failure> {
     if given(&args.source) {
         return refuse("cannot specify a source kind when deleting");
     }
-    if args.scheduled || args.insecure {
+    if args.scheduled || args.insecure || args.interval.is_some() {
         return refuse("cannot set flags for importing images when deleting a tag");
     }
     if given(&args.import_mode) {

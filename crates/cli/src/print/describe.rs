@@ -7,6 +7,7 @@ use tagtrail_api::v1::{
     TagDescription, TagSpec,
 };
 
+use crate::k8s;
 use crate::print::age::Now;
 use crate::print::tabs;
 
@@ -84,7 +85,11 @@ fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
         (SourceKind::ImageStreamTag, true, _) => format!("reference to {name}"),
         (SourceKind::ImageStreamTag, false, true) => format!("updates automatically from {name}"),
         (SourceKind::DockerImage, true, _) => format!("reference to registry {name}"),
-        (SourceKind::DockerImage, false, true) => format!("updates automatically from registry {name}"),
+        (SourceKind::DockerImage, false, true) => {
+            let interval = spec.import_policy.as_ref().and_then(k8s::interval);
+            let every = interval.map(|interval| format!(", every {interval}")).unwrap_or_default();
+            format!("updates automatically from registry {name}{every}")
+        }
         (SourceKind::ImageStreamImage, true, _) => format!("reference to image {name}"),
         (SourceKind::Unspecified, true, _) => format!("reference to {name}"),
         (SourceKind::Unspecified, false, _) => format!("updates from {name}"),
@@ -318,6 +323,7 @@ Tags:\t\t\t<none>
                 reference: flags.contains("reference"),
                 import_policy: Some(ImportPolicy {
                     scheduled: flags.contains("scheduled"),
+                    interval_seconds: if flags.contains("5400") { 5400 } else { 0 },
                     ..ImportPolicy::default()
                 }),
                 ..TagSpec::default()
@@ -326,6 +332,13 @@ Tags:\t\t\t<none>
         };
         check(SourceKind::DockerImage, "quay.io/o/a:1", "", "tagged from quay.io/o/a:1");
         check(SourceKind::DockerImage, "a:1", "scheduled", "updates automatically from registry a:1");
+        check(
+            SourceKind::DockerImage,
+            "a:1",
+            "scheduled 5400",
+            "updates automatically from registry a:1, every 1h30m",
+        );
+        check(SourceKind::DockerImage, "a:1", "reference scheduled 5400", "reference to registry a:1");
         check(SourceKind::DockerImage, "a:1", "reference scheduled", "reference to registry a:1");
         check(SourceKind::ImageStreamTag, "app:v1", "", "tagged from app:v1");
         check(SourceKind::ImageStreamTag, "test/app:v1", "", "tagged from app:v1");

@@ -62,6 +62,10 @@ fn in_words(fact: &Fact) -> String {
             [outcome] => format!("import of {} finished", outcome.tag),
             outcomes => format!("import of {} tags finished", outcomes.len()),
         },
+        Fact::RepositoryImportFailed(failed) => {
+            let failure = failed.failure.as_ref().map_or("", |failure| &failure.message);
+            format!("import of all of {} failed: {failure}", failed.repository)
+        }
     }
 }
 
@@ -167,6 +171,11 @@ fn fact_json(fact: &Fact) -> (&'static str, Value) {
             object.put("additionalTags", finished.additional_tags);
             "importFinished"
         }
+        Fact::RepositoryImportFailed(failed) => {
+            object.text("repository", &failed.repository);
+            object.put("failure", failed.failure.as_ref().map(failure));
+            "repositoryImportFailed"
+        }
     };
     (name, object.0.into())
 }
@@ -204,7 +213,11 @@ fn import_policy(policy: &ImportPolicy) -> Value {
         ImportMode::Unspecified | ImportMode::Legacy => "Legacy",
         ImportMode::PreserveOriginal => "PreserveOriginal",
     };
-    json!({ "insecure": policy.insecure, "scheduled": policy.scheduled, "importMode": mode })
+    let mut json = json!({ "insecure": policy.insecure, "scheduled": policy.scheduled, "importMode": mode });
+    if policy.interval_seconds != 0 {
+        json["intervalSeconds"] = policy.interval_seconds.into();
+    }
+    json
 }
 
 fn item(item: &HistoryItem) -> Value {
@@ -215,6 +228,7 @@ fn item(item: &HistoryItem) -> Value {
     object.put("generation", item.generation);
     object.text("mediaType", &item.media_type);
     object.put("platform", item.platform.as_ref().map(platform));
+    object.text("index", &item.index);
     object.0.into()
 }
 

@@ -67,9 +67,16 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
         outcomes.push(ImportOutcome { tag: tag.clone(), result });
     }
     draft.follow_aliases(moved);
+    // Told to somebody who asked, so it is written each time; it is no change to the stream.
+    let changed = draft.events.len() > events_before;
+    if let Some(failure) = &import.repository_failure {
+        draft.happen(Fact::RepositoryImportFailed {
+            repository: import.repository.clone(),
+            failure: bounded(failure),
+        });
+    }
     outcomes.truncate(limits::OUTCOMES_PER_IMPORT);
     // An import that found nothing new writes nothing, unless the stream has never been looked after before.
-    let changed = draft.events.len() > events_before;
     if changed || draft.stream().checked_at.is_none() {
         draft.happen(Fact::ImportFinished(Box::new(ImportFinished {
             checked_at: draft.context.now,
@@ -197,6 +204,7 @@ fn history_item(draft: &Draft<'_>, imported: &ImportedImage, generation: i64) ->
         generation,
         media_type: image.media_type.clone(),
         platform: platform(image),
+        index: imported.index.clone(),
     }
 }
 

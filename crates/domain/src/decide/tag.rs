@@ -1,5 +1,7 @@
 //! Setting and deleting tags (spec §2.2, §2.3, §2.5, §2.8).
 
+use std::collections::BTreeSet;
+
 use super::{Draft, World};
 use crate::command::SetTag;
 use crate::event::{Fact, MoveCause};
@@ -8,6 +10,9 @@ use crate::reference::ImageReference;
 use crate::refusal::Refusal;
 use crate::state::HistoryItem;
 use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
+
+/// Most tags of a circle that a refusal names.
+const SHOWN_HOPS: usize = 8;
 
 pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> Result<(), Refusal> {
     let (key, tag) = (draft.key, &wish.tag);
@@ -23,6 +28,10 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
     if wish.import_policy.scheduled && !is_image {
         let message = "tag.importPolicy.scheduled: Invalid value: true: only tags pointing to Docker repositories may be scheduled for background import";
         return Err(Refusal::invalid_tag(key, tag.as_str(), message.into()));
+    }
+    wish.import_policy.check()?;
+    if let Some(followed) = source.as_ref().and_then(|source| source.followed_tag(key)) {
+        refuse_circle(draft, tag, followed)?;
     }
     let mut spec = TagSpec {
         source,
@@ -99,6 +108,36 @@ fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Optio
     }
 }
 
+/// A tag that follows itself, over whatever hops, would never move again, and `describe` would show a source that is
+/// none. OpenShift accepts it (spec §2.4). A log of before may hold circles: the walk ends in them as well.
+fn refuse_circle(draft: &Draft<'_>, tag: &TagName, followed: TagName) -> Result<(), Refusal> {
+    let mut way = vec![followed.clone()];
+    let mut seen = BTreeSet::from([followed]);
+    while let Some(at) = way.last().filter(|at| *at != tag) {
+        let source = draft.spec(at).and_then(|spec| spec.source.as_ref());
+        match source.and_then(|source| source.followed_tag(draft.key)) {
+            Some(next) if seen.insert(next.clone()) => way.push(next),
+            _ => return Ok(()),
+        }
+    }
+    let name = |tag: &TagName| format!("{}:{tag}", draft.key.name);
+    let why = if way.len() == 1 {
+        "a tag cannot follow itself: it would never move again; let it follow an image or another tag".into()
+    } else {
+        let mut shown: Vec<String> = std::iter::once(tag).chain(&way).map(name).collect();
+        if shown.len() > SHOWN_HOPS {
+            shown.splice(SHOWN_HOPS - 2..shown.len() - 2, ["...".to_owned()]);
+        }
+        format!(
+            "it leads back to \"{}\" ({}), so none of these tags would ever move again; let one of them follow an image instead",
+            name(tag),
+            shown.join(" -> ")
+        )
+    };
+    let message = format!("tag.from.name: Invalid value: \"{}\": {why}", name(&way[0]));
+    Err(Refusal::invalid_tag(draft.key, tag.as_str(), message))
+}
+
 /// What a new wish does to the history at once (spec §2.3). `None`: nothing; an importer may act later.
 fn item_from_source(
     draft: &Draft<'_>,
@@ -116,6 +155,7 @@ fn item_from_source(
             generation: 0,
             media_type: String::new(),
             platform: None,
+            index: None,
         }));
     }
     let (stream, id) = source.target(key).ok_or_else(|| malformed(key, wish, source))?;

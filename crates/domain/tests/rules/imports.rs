@@ -93,6 +93,22 @@ fn an_import_that_changes_only_how_to_import() {
     let given = "import p:a --from=x.io/a:1 --confirm = A";
     check(given, "import p:a --scheduled = A", "G2: a := x.io/a:1 g1 scheduled; checked");
     check(given, "import p:a --insecure = A", "G2: a := x.io/a:1 g1 insecure; checked");
+    // An interval goes the way of the schedule: it stays unless given anew, and is no reason to look again.
+    let often = "import p:a --from=x.io/a:1 --confirm --scheduled --interval=5m = A";
+    check(often, "import p:a = A", "");
+    check(often, "import p:a --interval=1h = A", "G2: a := x.io/a:1 g1 scheduled every 1h; checked");
+    check(often, "import p --all --interval=1h = A", "G2: a := x.io/a:1 g1 scheduled every 1h; checked");
+    check(&format!("{often}; import p:a --interval=1h = A"), "background p", "");
+    check(
+        given,
+        "import p:a --scheduled --interval=5m = A",
+        "G2: a := x.io/a:1 g1 scheduled every 5m; checked",
+    );
+    let unscheduled = "refused (usage): an interval (5m) is only for a tag that is looked at again and again; give --scheduled as well";
+    check(given, "import p:a --interval=5m = A", unscheduled);
+    check(given, "import p:b --from=x.io/b:1 --interval=5m = B", unscheduled);
+    check(often, "import p --all --from=x.io/a --confirm --interval=5m = v1:B", unscheduled);
+    check("", "import p:a --from=x.io/a:1 --confirm --interval=5m = A", unscheduled);
     // The mode is part of the question, so the importer is asked once more (spec §2.2), and then all is quiet.
     check(given, "import p:a --preserve = A", "G2: a := x.io/a:1 g2 preserve; checked");
     let asked = format!("{given}; import p:a --preserve = A");
@@ -172,8 +188,55 @@ fn a_whole_repository() {
         "import p --all --from=x.io/a --confirm = v1:!NotFound",
         "G1: v1 !NotFound g2; checked",
     );
-    // Case 42: the repository itself failed. There is a stream, and nothing else.
-    check("", "import p --all --from=x.io/nosuch --confirm", "G1: created; checked");
+}
+
+#[test]
+fn a_whole_repository_that_fails() {
+    // Case 42: there is a stream, and nothing is shown in it. OpenShift keeps nothing else.
+    let failed = "import p --all --from=x.io/nosuch --confirm = !NotFound";
+    check("", failed, "G1: created; all of x.io/nosuch !NotFound; checked");
+    after(failed, &["G1 checked"]);
+    // It is an answer to somebody who asked, so it is kept each time, and says nothing of the stream.
+    check(failed, failed, "G1: all of x.io/nosuch !NotFound");
+    after(&format!("{failed}; {failed}"), &["G1 checked"]);
+    check("create p", failed, "G1: all of x.io/nosuch !NotFound; checked");
+    check("create p; delete p", failed, "G1: created; all of x.io/nosuch !NotFound; checked");
+    // An answer that comes too late is none.
+    check(
+        &format!("create p; ask {failed}; delete p; create p"),
+        "land",
+        "refused (conflict): Operation cannot be fulfilled on imagestream.image.openshift.io \"p\": the image stream was updated while the image was imported; import it again",
+    );
+}
+
+#[test]
+fn the_index_that_an_image_was_chosen_from() {
+    let given = "import p:a --from=x.io/a:1 --confirm = A<L";
+    check("", given, "G1: created; a := x.io/a:1 g1; new A; a + x.io/a@A g1 <L; checked");
+    // The same image from another index is the same item: nothing is new, and nothing is written.
+    check(given, "import p:a = A<M", "");
+    check(given, "import p:a = A", "");
+    check(given, "import p:a = B<L", "G2: a := x.io/a:1 g2; new B; a + x.io/a@B g2 <L; checked");
+    // Where the item is written anyway, it says what was found.
+    check(
+        &format!("{given}; tag x.io/a:1 p:a"),
+        "background p = A<M",
+        "G3: a := x.io/a:1 g3; a = x.io/a@A g3 <M; checked",
+    );
+    // It goes with the item, wherever that is copied to.
+    check(given, "tag p:a p:b --alias", "G2: b := istag p:a g2; b + x.io/a@A g2 <L");
+    check(given, "tag p:a q:b", "G1: created; b := isimage p@A g1; b + x.io/a@A g1 <L");
+    check(
+        &format!("{given}; tag p:a p:b --alias"),
+        "import p:a = B<M",
+        "G3: a := x.io/a:1 g3; new B; a + x.io/a@B g3 <M; b + x.io/a@B g3 <M with a; checked",
+    );
+    // An index that is kept whole was chosen from nothing.
+    check(
+        given,
+        "import p:a --preserve = L(A)",
+        "G2: a := x.io/a:1 g2 preserve; new L; a + x.io/a@L g2; checked",
+    );
 }
 
 #[test]

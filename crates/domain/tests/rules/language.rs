@@ -7,17 +7,19 @@
 //!
 //! ```text
 //! create p [--local] [key=value...]        delete p           lookup p on|off
-//! tag SOURCE p:a [--alias] [--reference] [--scheduled] [--insecure] [--preserve] [--local] [--create] [key=value...]
+//! tag SOURCE p:a [--alias] [--reference] [--scheduled] [--interval=5m] [--insecure] [--preserve] [--local] [--create] [key=value...]
 //! untag p:a                                annotate p[:a] key=value key- [--overwrite]      label p key=value key-
-//! import p[:a] [--from=X] [--all] [--confirm] [--scheduled] [--insecure[=false]] [--preserve] [--local] = ANSWERS
+//! import p[:a] [--from=X] [--all] [--confirm] [--scheduled] [--interval=5m] [--insecure[=false]] [--preserve] [--local] = ANSWERS
 //! background p = ANSWERS                   schedule p = ANSWERS
 //! ask IMPORT = ANSWERS                     land          (the same in two steps: the world may move in between)
+//! follows p:a p:b                          (an event of an older log: `p:b` follows `p:a`, whatever is right today)
 //! ```
 //! Answers go to the planned images in turn: `A`, or `!Reason`. For a repository `v1:A v2:!Reason +3`, the last being
-//! tags left out; for an index kept whole `L(AB)`. `--expect=N` after any command expects a revision.
+//! tags left out, or `!Reason` where all of it failed; for an index kept whole `L(AB)`, for an image chosen from one
+//! `A<L`. `--expect=N` after any command expects a revision.
 //!
 //! Facts are told as `G<generation>: fact; fact`. `a := x.io/a:1 g1` sets what a tag follows. On its history `+` is
-//! a new item on top, `~` an item edited in place, `=` one renewed: `a + x.io/a@A g1`.
+//! a new item on top, `~` an item edited in place, `=` one renewed: `a + x.io/a@A g1`, and behind it `<L` the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +83,9 @@ impl Story {
     fn run(&mut self, command: &str) -> String {
         self.commands += 1;
         let words = Words::of(command.strip_prefix("ask ").unwrap_or(command));
+        if words.plain[0] == "follows" {
+            return self.follows(&words);
+        }
         let (key, wish) = match words.command(self) {
             Ok(decided) => decided,
             Err(refusal) => return say_refusal(&refusal),
@@ -109,6 +114,21 @@ impl Story {
         }
     }
 
+    /// Puts an event into the log that no command would make today.
+    fn follows(&mut self, words: &Words<'_>) -> String {
+        let ((key, tag), followed) = (stream_and_tag(words.plain[2]), words.plain[1]);
+        let state = self.model.stream(&key);
+        let stream = state.life.as_ref().expect("an alias has a stream");
+        let generation = stream.generation + 1;
+        let spec = TagSpec { source: source(followed), generation, ..TagSpec::default() };
+        let tag = TagName::parse(tag.expect("a tag")).expect("a tag");
+        let event = Event { stream_uid: stream.uid.clone(), generation, fact: Fact::TagSet { tag, spec } };
+        self.sequence += 1;
+        let at = Position { sequence: self.sequence, recorded_at: Timestamp::new(self.commands, 0) };
+        self.model.apply(&key, &event, at);
+        say_events(&[event])
+    }
+
     fn plan(&self, words: &Words<'_>) -> Result<(StreamKey, ImportPlan, ImportOrigin), Refusal> {
         let (key, tag) = stream_and_tag(words.plain[1]);
         let state = self.model.stream(&key);
@@ -129,6 +149,7 @@ impl Story {
                     all: words.has("all"),
                     confirm: words.has("confirm"),
                     scheduled: policy.scheduled,
+                    interval: policy.interval,
                     insecure: insecure.or(words.has("insecure").then_some(true)),
                     mode: policy.mode,
                     reference_policy: words.reference_policy(),
@@ -210,7 +231,8 @@ impl<'a> Words<'a> {
 
     fn policy(&self) -> ImportPolicy {
         let mode = if self.has("preserve") { ImportMode::PreserveOriginal } else { ImportMode::Legacy };
-        ImportPolicy { insecure: self.has("insecure"), scheduled: self.has("scheduled"), mode }
+        let interval = self.option("interval").map(|text| Interval::parse(text).expect("an interval"));
+        ImportPolicy { insecure: self.has("insecure"), scheduled: self.has("scheduled"), mode, interval }
     }
 
     fn reference_policy(&self) -> ReferencePolicy {
@@ -282,6 +304,7 @@ impl<'a> Words<'a> {
         let mut import = Import {
             targets: Vec::new(),
             repository: plan.repository.as_ref().map(|r| r.from.clone()).unwrap_or_default(),
+            repository_failure: None,
             additional_tags: 0,
             create_stream: plan.create_stream,
             origin,
@@ -291,6 +314,10 @@ impl<'a> Words<'a> {
         for answer in &self.answers {
             if let Some(more) = answer.strip_prefix('+') {
                 import.additional_tags = more.parse().expect("a number of tags");
+                continue;
+            }
+            if let (Some(reason), Some(_)) = (answer.strip_prefix('!'), &plan.repository) {
+                import.repository_failure = Some(failure(reason));
                 continue;
             }
             let target = match &plan.repository {
@@ -342,13 +369,12 @@ fn repository_target(
 
 fn outcome(from: &ImageReference, answer: &str) -> Result<ImportedImage, Failure> {
     if let Some(reason) = answer.strip_prefix('!') {
-        let (reason, message) = reason.split_once(':').unwrap_or((reason, reason));
-        return Err(Failure {
-            kind: image::FailureKind::NotFound,
-            reason: reason.into(),
-            message: message.into(),
-        });
+        return Err(failure(reason));
     }
+    let (answer, index) = match answer.split_once('<') {
+        Some((answer, index)) => (answer, index.chars().next().map(digest)),
+        None => (answer, None),
+    };
     let image = |letter: char, index: bool| Image {
         digest: digest(letter),
         reference: from.at_digest(&digest(letter)).to_string(),
@@ -362,7 +388,13 @@ fn outcome(from: &ImageReference, answer: &str) -> Result<ImportedImage, Failure
     };
     let mut letters = answer.chars().filter(char::is_ascii_uppercase);
     let top = image(letters.next().expect("an image"), answer.contains('('));
-    Ok(ImportedImage { image: top, children: letters.map(|letter| image(letter, false)).collect() })
+    Ok(ImportedImage { image: top, children: letters.map(|letter| image(letter, false)).collect(), index })
+}
+
+/// `Reason`, or `Reason:message`.
+fn failure(text: &str) -> Failure {
+    let (reason, message) = text.split_once(':').unwrap_or((text, text));
+    Failure { kind: image::FailureKind::NotFound, reason: reason.into(), message: message.into() }
 }
 
 fn digest(letter: char) -> Digest {
@@ -488,6 +520,9 @@ fn say_fact(fact: &Fact) -> String {
             };
             format!("checked{more}{}{told}", if import.scheduled { " by schedule" } else { "" })
         }
+        Fact::RepositoryImportFailed { repository, failure } => {
+            format!("all of {repository} !{}", failure.reason)
+        }
     }
 }
 
@@ -520,7 +555,8 @@ fn say_policy(import: ImportPolicy, reference: ReferencePolicy) -> String {
         (import.mode == ImportMode::PreserveOriginal, " preserve"),
         (reference == ReferencePolicy::Local, " local"),
     ];
-    words.iter().filter(|(holds, _)| *holds).map(|(_, word)| *word).collect()
+    let words: String = words.iter().filter(|(holds, _)| *holds).map(|(_, word)| *word).collect();
+    words + &import.interval.map(|interval| format!(" every {interval}")).unwrap_or_default()
 }
 
 fn say_item(item: &HistoryItem) -> String {
@@ -528,7 +564,8 @@ fn say_item(item: &HistoryItem) -> String {
     let image = item.image.as_ref().map(|image| letters(image.as_str())).unwrap_or_default();
     let unusual = !image.is_empty() && !reference.ends_with(&format!("@{image}"));
     let image = if unusual { format!(" is {image}") } else { String::new() };
-    format!("{reference}{image} g{}", item.generation)
+    let index = item.index.as_ref().map(|index| format!(" <{}", letters(index.as_str())));
+    format!("{reference}{image} g{}{}", item.generation, index.unwrap_or_default())
 }
 
 fn say_plan(plan: &ImportPlan) -> String {

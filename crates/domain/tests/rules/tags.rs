@@ -310,15 +310,96 @@ fn aliases_of_aliases_follow_all_the_way() {
 }
 
 #[test]
-fn circles_end_where_they_began() {
-    // Case 28: accepted; the tag keeps its image.
-    check(IMPORTED, "tag p:a p:a --alias", "G2: a := istag p:a g2; a = x.io/a@A g2");
-    check("", "tag p:a p:a --alias", "G1: created; a := istag p:a g1");
-    let given = format!("{IMPORTED}; tag p:a p:b --alias");
-    check(&given, "tag p:b p:a --alias", "G3: a := istag p:b g3; a = x.io/a@A g3; b = x.io/a@A g3 with a");
+fn an_interval_of_its_own() {
     check(
-        &format!("{given}; tag p:b p:c --alias; import p:z --from=x.io/z:1 = Z; tag p:c p:a --alias"),
+        "",
+        "tag x.io/a:1 p:a --scheduled --interval=5m",
+        "G1: created; a := x.io/a:1 g1 scheduled every 5m",
+    );
+    // It goes the way of the schedule: gone when the tag is set without it.
+    let given = "tag x.io/a:1 p:a --scheduled --interval=5m; background p = A";
+    check(given, "tag x.io/a:1 p:a --scheduled", "G3: a := x.io/a:1 g3 scheduled");
+    check(given, "schedule p = A", "");
+    check(
+        given,
+        "schedule p = B",
+        "G3: a := x.io/a:1 g3 scheduled every 5m; new B; a + x.io/a@B g3 by schedule; checked by schedule",
+    );
+    // And only for what is scheduled.
+    let unscheduled = "refused (usage): an interval (5m) is only for a tag that is looked at again and again; give --scheduled as well";
+    check("", "tag x.io/a:1 p:a --interval=5m", unscheduled);
+    check(given, "tag x.io/a:1 p:a --interval=5m", unscheduled);
+    check(given, "tag p:a p:b --interval=5m", unscheduled);
+    check("create p", "tag p:a p:b --alias --interval=5m", unscheduled);
+}
+
+#[test]
+fn aliases_that_lead_back_to_themselves_are_refused() {
+    let refused = |tag: &str, source: &str, why: &str| {
+        format!(
+            "refused (invalid ImageStreamTag p:{tag}): tag.from.name: Invalid value: \"p:{source}\": {why}"
+        )
+    };
+    let around = |tag: &str, source: &str, way: &str| {
+        let why = format!(
+            "it leads back to \"p:{tag}\" ({way}), so none of these tags would ever move again; let one of them follow an image instead"
+        );
+        refused(tag, source, &why)
+    };
+    // Case 28. OpenShift accepts it.
+    let itself =
+        "a tag cannot follow itself: it would never move again; let it follow an image or another tag";
+    check(IMPORTED, "tag p:a p:a --alias", &refused("a", "a", itself));
+    check("", "tag p:a p:a --alias", &refused("a", "a", itself)); // And no stream is left behind.
+    check("", "tag istag:a p:a --alias --create", &refused("a", "a", itself)); // The legacy form.
+    check("", "tag test/p:a p:a --alias --reference", &refused("a", "a", itself));
+    let given = format!("{IMPORTED}; tag p:a p:b --alias");
+    check(&given, "tag p:b p:a --alias", &around("a", "b", "p:a -> p:b -> p:a"));
+    check(
+        &format!("{given}; tag p:b p:c --alias; tag test/p:c p:d --alias"),
+        "tag istag:d p:a --alias",
+        &around("a", "d", "p:a -> p:d -> p:c -> p:b -> p:a"),
+    );
+    // Over tags that are still to come.
+    check(
+        "tag p:b p:a --alias; tag p:c p:b --alias",
+        "tag p:a p:c --alias",
+        &around("c", "a", "p:c -> p:a -> p:b -> p:c"),
+    );
+    // Of a long way the ends are told.
+    let chain: String = (1..50).map(|n| format!("tag p:t{} p:t{n} --alias; ", n - 1)).collect();
+    check(
+        &chain,
+        "tag p:t49 p:t0 --alias",
+        &around("t0", "t49", "p:t0 -> p:t49 -> p:t48 -> p:t47 -> p:t46 -> p:t45 -> ... -> p:t1 -> p:t0"),
+    );
+    // What only looks like one: a copy, another stream, a container image of the same text, a tag set free before.
+    check(&given, "tag p:b p:a", "G3: a := isimage p@A g3; a = x.io/a@A g3; b = x.io/a@A g3 with a");
+    check("create q", "tag q:a p:a --alias", "G1: created; a := istag q:a g1");
+    check("create other/p", "tag other/p:a p:a --alias", "G1: created; a := istag other/p:a g1");
+    check("", "tag docker:p:a p:a", "G1: created; a := p:a g1");
+    check(&format!("{given}; tag p@A p:b"), "tag p:b p:a --alias", "G4: a := istag p:b g4; a = x.io/a@A g4");
+}
+
+#[test]
+fn circles_of_an_older_log_end_where_they_began() {
+    // Older versions accepted them, and a log is read for ever.
+    let two = format!("{IMPORTED}; tag p:a p:b --alias; follows p:b p:a");
+    after(&two, &["G3 checked", "a := istag p:b g3 [x.io/a@A g1 t1]", "b := istag p:a g2 [x.io/a@A g2 t1]"]);
+    // A tag may come to follow one of them, and leave again; they move when one of them is set free.
+    let three = format!("{two}; tag p:b p:c --alias; import p:z --from=x.io/z:1 = Z");
+    check(&three, "tag p:c p:d --alias", "G6: d := istag p:c g6; d + x.io/a@A g6");
+    check(
+        &three,
         "tag p:z p:b",
-        "G6: b := isimage p@Z g6; b + x.io/z@Z g6; c + x.io/z@Z g6 with b; a + x.io/z@Z g6 with c",
+        "G6: b := isimage p@Z g6; b + x.io/z@Z g6; a + x.io/z@Z g6 with b; c + x.io/z@Z g6 with b",
+    );
+    // Whatever still moves one of them goes around once.
+    let itself = format!("{IMPORTED}; follows p:a p:a");
+    check(&itself, "tag x.io/r:1 p:a --reference", "G3: a := x.io/r:1 g3 reference; a + x.io/r:1 g3");
+    check(
+        &format!("{itself}; tag p:a p:b --alias; follows p:b p:a"),
+        "ask import p:a --from=x.io/a:1 = B",
+        "refused (usage): tag \"a\" on the image stream is a reference to same tag",
     );
 }

@@ -9,7 +9,8 @@ use tagtrail_domain::tag::{
     Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
 use tagtrail_domain::{
-    Digest, Fact, Failure, FailureKind, HistoryItem, Namespace, Platform, StreamKey, TagName, Timestamp,
+    Digest, Fact, Failure, FailureKind, HistoryItem, Interval, Namespace, Platform, StreamKey, TagName,
+    Timestamp,
 };
 use v1::event::Fact as ProtoFact;
 
@@ -75,6 +76,10 @@ fn fact(fact: ProtoFact) -> Decoded<Fact> {
         ProtoFact::FailureCleared(cleared) => Fact::FailureCleared { tag: tag(&cleared.tag)? },
         ProtoFact::ImageRecorded(image) => Fact::ImageRecorded(Box::new(image_recorded(image)?)),
         ProtoFact::ImportFinished(import) => Fact::ImportFinished(Box::new(import_finished(import)?)),
+        ProtoFact::RepositoryImportFailed(failed) => Fact::RepositoryImportFailed {
+            repository: failed.repository,
+            failure: failure(failed.failure.ok_or(DecodeError::Missing("failure"))?)?,
+        },
     })
 }
 
@@ -142,6 +147,7 @@ fn tag_spec(spec: v1::TagSpec) -> Decoded<TagSpec> {
                 v1::ImportMode::PreserveOriginal => ImportMode::PreserveOriginal,
                 v1::ImportMode::Legacy | v1::ImportMode::Unspecified => ImportMode::Legacy,
             },
+            interval: interval(policy.interval_seconds)?,
         },
         reference_policy: match known("reference policy", spec.reference_policy)? {
             v1::ReferencePolicy::Local => ReferencePolicy::Local,
@@ -174,6 +180,7 @@ fn history_item(item: v1::HistoryItem) -> Decoded<HistoryItem> {
         generation: item.generation,
         media_type: item.media_type,
         platform: item.platform.map(platform),
+        index: optional_digest(&item.index)?,
     })
 }
 
@@ -219,6 +226,13 @@ fn digest(text: &str) -> Decoded<Digest> {
 
 fn optional_digest(text: &str) -> Decoded<Option<Digest>> {
     if text.is_empty() { Ok(None) } else { digest(text).map(Some) }
+}
+
+fn interval(seconds: u32) -> Decoded<Option<Interval>> {
+    match seconds {
+        0 => Ok(None),
+        seconds => Interval::from_seconds(seconds).map(Some).map_err(|_| unknown("interval", seconds)),
+    }
 }
 
 /// A value that this version knows. Where `Unspecified` means something, prost's own reading would quietly take a

@@ -2,8 +2,9 @@
 //!
 //! `tests/golden/v1` holds the bytes of one event of every kind of fact, with every field filled, as the first version
 //! stored them. The files are never changed. A new kind of fact gets a file of its own beside them: add it to [`golden`],
-//! run the test with `TAGTRAIL_NEW_GOLDEN=1`, and it writes what is missing. A new field gets a folder `v2`, with all
-//! fields filled again, beside the old one.
+//! run the test with `TAGTRAIL_NEW_GOLDEN=1`, and it writes what is missing. A new field gets a new folder, with all
+//! fields filled again, beside the old ones: `v2` has the interval of an import policy and the index of a history item,
+//! see [`golden_v2`].
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,14 +20,15 @@ use tagtrail_domain::tag::{
     Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
 use tagtrail_domain::{
-    Digest, Fact, Failure, FailureKind, HistoryItem, Namespace, Platform, StreamKey, TagName, Timestamp,
+    Digest, Fact, Failure, FailureKind, HistoryItem, Interval, Namespace, Platform, StreamKey, TagName,
+    Timestamp,
 };
 
 use super::*;
 
 const HEADER: &str = "\
 # A stored event, in hexadecimal: what every later version must read, and write again to the same bytes.
-# Never change this file. A new kind of fact gets a file beside it, a new field a folder `v2`: see src/codec/tests.rs.
+# Never change this file. A new kind of fact gets a file beside it, a new field a new folder: see src/codec/tests.rs.
 ";
 
 /// The name of a kind of fact, as the field of the protobuf `Event` has it.
@@ -43,10 +45,33 @@ fn kind(fact: &Fact) -> &'static str {
         Fact::FailureCleared { .. } => "failure_cleared",
         Fact::ImageRecorded(_) => "image_recorded",
         Fact::ImportFinished(_) => "import_finished",
+        Fact::RepositoryImportFailed { .. } => "repository_import_failed",
     }
 }
 
-/// The events in the golden files.
+/// The events of the second version: those that got a field, with that field filled as well.
+fn golden_v2() -> Vec<Recorded> {
+    let add_index = |item: &mut HistoryItem| {
+        item.index = Some(Digest::parse(&format!("sha256:{}", "d".repeat(64))).expect("valid"));
+    };
+    let with_new_fields = |mut event: Recorded| {
+        match &mut event.event.fact {
+            Fact::TagSet { spec, .. } => {
+                spec.import_policy.interval = Some(Interval::parse("1h30m").expect("valid"));
+            }
+            Fact::TagDeleted { last: Some(last), .. } => add_index(last),
+            Fact::TagMoved(moved) => {
+                add_index(&mut moved.item);
+                moved.previous.iter_mut().for_each(add_index);
+            }
+            _ => return None,
+        }
+        Some(event)
+    };
+    golden().into_iter().filter_map(with_new_fields).collect()
+}
+
+/// The events in the golden files of the first version.
 fn golden() -> Vec<Recorded> {
     let tag = |text: &str| TagName::parse(text).expect("valid");
     let digest = |digit: &str| Digest::parse(&format!("sha256:{}", digit.repeat(64))).expect("valid");
@@ -64,6 +89,7 @@ fn golden() -> Vec<Recorded> {
         generation,
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
         platform: Some(platform()),
+        index: None,
     };
     let facts = vec![
         Fact::StreamCreated { lookup_local: true, labels: labels(), annotations: annotations() },
@@ -84,6 +110,7 @@ fn golden() -> Vec<Recorded> {
                     insecure: true,
                     scheduled: true,
                     mode: ImportMode::PreserveOriginal,
+                    interval: None,
                 },
                 reference_policy: ReferencePolicy::Local,
                 annotations: annotations(),
@@ -129,6 +156,14 @@ fn golden() -> Vec<Recorded> {
             repository: "quay.io/acme/app".into(),
             additional_tags: 12,
         })),
+        Fact::RepositoryImportFailed {
+            repository: "quay.io/acme/app".into(),
+            failure: Failure {
+                kind: FailureKind::RateLimited,
+                reason: "InternalError".into(),
+                message: "you may not have access to the container image".into(),
+            },
+        },
     ];
     let envelope = |fact| Recorded {
         sequence: 42,
@@ -149,9 +184,16 @@ fn golden() -> Vec<Recorded> {
 
 #[test]
 fn golden_bytes_can_be_read_and_written_for_ever() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let kinds = read_and_write(golden(), "v1");
+    assert_eq!(kinds, kinds_of_the_proto(), "every kind of fact has its golden file");
+    read_and_write(golden_v2(), "v2");
+}
+
+/// Compares events with a folder of golden files, and gives the kinds of fact in it.
+fn read_and_write(events: Vec<Recorded>, version: &str) -> BTreeSet<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
     let mut kinds = BTreeSet::new();
-    for event in golden() {
+    for event in events {
         let kind = kind(&event.event.fact);
         kinds.insert(kind.to_owned());
         let file = folder.join(format!("{kind}.hex"));
@@ -164,11 +206,11 @@ fn golden_bytes_can_be_read_and_written_for_ever() {
         assert_eq!(decode(&bytes).unwrap_or_else(|error| panic!("{kind}: {error}")), event, "{kind}");
         assert_eq!(encode(&event), bytes, "{kind}");
     }
-    assert_eq!(kinds, kinds_of_the_proto(), "every kind of fact has its golden file");
     let files = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let files: BTreeSet<_> =
         files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
     assert_eq!(kinds, files, "every golden file is checked");
+    kinds
 }
 
 /// What `event.proto` lists under `fact`.
@@ -221,6 +263,10 @@ fn what_only_a_newer_version_knows_is_refused() {
         "the event's import mode \"9\" is not one this version knows",
     );
     check(
+        &|event| spec(event).import_policy.as_mut().expect("there").interval_seconds = 2_592_001,
+        "the event's interval \"2592001\" is not one this version knows",
+    );
+    check(
         &|event| spec(event).source.as_mut().expect("there").kind = 9,
         "the event's source kind \"9\" is not one this version knows",
     );
@@ -271,11 +317,11 @@ fn any_spec() -> impl Strategy<Value = TagSpec> {
         name,
     });
     let mode = prop_oneof![Just(ImportMode::Legacy), Just(ImportMode::PreserveOriginal)];
-    let import = (any::<bool>(), any::<bool>(), mode).prop_map(|(insecure, scheduled, mode)| ImportPolicy {
-        insecure,
-        scheduled,
-        mode,
-    });
+    let interval = option::of((1..=2_592_000_u32).prop_map(|s| Interval::from_seconds(s).expect("in range")));
+    let import =
+        (any::<bool>(), any::<bool>(), mode, interval).prop_map(|(insecure, scheduled, mode, interval)| {
+            ImportPolicy { insecure, scheduled, mode, interval }
+        });
     let policy = prop_oneof![Just(ReferencePolicy::Source), Just(ReferencePolicy::Local)];
     (option::of(source), any::<bool>(), any::<i64>(), import, policy, any_entries()).prop_map(
         |(source, reference, generation, import_policy, reference_policy, annotations)| TagSpec {
@@ -290,15 +336,18 @@ fn any_spec() -> impl Strategy<Value = TagSpec> {
 }
 
 fn any_item() -> impl Strategy<Value = HistoryItem> {
-    (any_time(), any_text(), option::of(any_digest()), any::<i64>(), any_text(), option::of(any_platform()))
-        .prop_map(|(created, reference, image, generation, media_type, platform)| HistoryItem {
+    let digests = (option::of(any_digest()), option::of(any_digest()));
+    (any_time(), any_text(), digests, any::<i64>(), any_text(), option::of(any_platform())).prop_map(
+        |(created, reference, (image, index), generation, media_type, platform)| HistoryItem {
             created,
             reference,
             image,
             generation,
             media_type,
             platform,
-        })
+            index,
+        },
+    )
 }
 
 fn any_move() -> impl Strategy<Value = TagMoved> {
@@ -386,6 +435,8 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         any_tag().prop_map(|tag| Fact::FailureCleared { tag }),
         any_image().prop_map(|image| Fact::ImageRecorded(Box::new(image))),
         any_import().prop_map(|import| Fact::ImportFinished(Box::new(import))),
+        (any_text(), any_failure())
+            .prop_map(|(repository, failure)| Fact::RepositoryImportFailed { repository, failure }),
     ]
 }
 

@@ -6,7 +6,7 @@ use tagtrail_domain::event::{HistoryChange, ImageRecorded, ImportFinished, MoveC
 use tagtrail_domain::tag::{
     Entries, ImportCondition, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
-use tagtrail_domain::{Fact, Failure, FailureKind, HistoryItem, Platform, Timestamp};
+use tagtrail_domain::{Fact, Failure, FailureKind, HistoryItem, Interval, Platform, Timestamp};
 use v1::event::Fact as ProtoFact;
 
 /// An event with its envelope.
@@ -75,6 +75,12 @@ fn fact(fact: &Fact) -> ProtoFact {
         }
         Fact::ImageRecorded(image) => ProtoFact::ImageRecorded(image_recorded(image)),
         Fact::ImportFinished(import) => ProtoFact::ImportFinished(import_finished(import)),
+        Fact::RepositoryImportFailed { repository, failure: why } => {
+            ProtoFact::RepositoryImportFailed(v1::RepositoryImportFailed {
+                repository: repository.clone(),
+                failure: Some(failure(why)),
+            })
+        }
     }
 }
 
@@ -185,6 +191,7 @@ fn import_policy(policy: ImportPolicy) -> v1::ImportPolicy {
             ImportMode::PreserveOriginal => v1::ImportMode::PreserveOriginal,
         }
         .into(),
+        interval_seconds: policy.interval.map_or(0, Interval::seconds),
     }
 }
 
@@ -198,6 +205,7 @@ pub fn history_item(item: &HistoryItem) -> v1::HistoryItem {
         generation: item.generation,
         media_type: item.media_type.clone(),
         platform: item.platform.as_ref().map(platform),
+        index: item.index.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

@@ -62,6 +62,7 @@ impl Wish {
                     all: name.is_none(),
                     confirm: true,
                     scheduled: policy.scheduled,
+                    interval: policy.interval,
                     insecure: None,
                     mode: policy.mode,
                     reference_policy: ReferencePolicy::Source,
@@ -104,11 +105,17 @@ pub(crate) fn any_wish() -> impl Strategy<Value = Wish> {
 }
 
 fn any_policy() -> impl Strategy<Value = ImportPolicy> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(insecure, scheduled, preserve)| ImportPolicy {
-        insecure,
-        scheduled,
-        mode: if preserve { ImportMode::PreserveOriginal } else { ImportMode::Legacy },
-    })
+    let interval = option::of(prop_oneof![Just(1), 1..=2_592_000_u32]);
+    (any::<bool>(), any::<bool>(), any::<bool>(), interval).prop_map(
+        |(insecure, scheduled, preserve, interval)| ImportPolicy {
+            insecure,
+            scheduled,
+            mode: if preserve { ImportMode::PreserveOriginal } else { ImportMode::Legacy },
+            interval: interval
+                .filter(|_| scheduled)
+                .map(|seconds| Interval::from_seconds(seconds).expect("in range")),
+        },
+    )
 }
 
 fn any_set_tag() -> impl Strategy<Value = SetTag> {
@@ -182,6 +189,7 @@ fn answered(plan: ImportPlan, origin: ImportOrigin, answers: &[u8]) -> Import {
     Import {
         targets: targets.map(|(image, answer)| target(image, *answer)).collect(),
         repository: plan.repository.map(|repository| repository.from).unwrap_or_default(),
+        repository_failure: None,
         additional_tags: 0,
         create_stream: plan.create_stream,
         origin,
@@ -205,7 +213,9 @@ fn target(planned: PlannedImage, answer: u8) -> ImportTarget {
             layers: Vec::new(),
             manifests: Vec::new(),
         };
-        Ok(ImportedImage { image, children: Vec::new() })
+        // Half of the images are chosen from an index.
+        let index = (answer % 2 == 0).then(|| self::digest(answer + IMAGES));
+        Ok(ImportedImage { image, children: Vec::new(), index })
     } else {
         let reason = format!("Reason{answer}");
         Err(Failure { kind: FailureKind::NotFound, message: reason.clone(), reason })

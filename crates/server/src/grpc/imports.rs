@@ -61,6 +61,7 @@ fn wish(request: &v1::ImportRequest) -> Result<ImportWish, Status> {
         all: request.all,
         confirm: request.confirm,
         scheduled: request.scheduled,
+        interval: check(convert::interval(request.interval_seconds))?,
         insecure: request.insecure,
         mode: convert::import_mode(request.import_mode()),
         reference_policy: convert::reference_policy(request.reference_policy()),
@@ -115,6 +116,10 @@ impl Services {
         let then = self.stream_until(key, written.sequence() + 1)?;
         let shown = Shown { look: &then, repository: &self.config.repository };
         show_stream(&mut response, key, state, &shown);
+        response.repository_failure = events.iter().find_map(|recorded| match &recorded.event.fact {
+            Fact::RepositoryImportFailed { failure, .. } => Some(to_proto::failure(failure)),
+            _ => None,
+        });
         if let Some(finished) = finished(events) {
             let from_repository = !finished.repository.is_empty();
             for outcome in &finished.outcomes {

@@ -34,7 +34,7 @@ impl TagService for Services {
             source: request.source.map(|source| check(convert::source(source))).transpose()?,
             alias: request.alias,
             reference: request.reference,
-            import_policy: convert::import_policy(request.import_policy),
+            import_policy: check(convert::import_policy(request.import_policy))?,
             reference_policy,
             annotations: request.annotations,
             create: request.create,
