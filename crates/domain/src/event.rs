@@ -95,6 +95,27 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// The one tag it is about, if it is about one.
+    #[must_use]
+    pub fn tag(&self) -> Option<&TagName> {
+        match self {
+            Self::TagSet { tag, .. }
+            | Self::TagDeleted { tag, .. }
+            | Self::ImportFailed { tag, .. }
+            | Self::FailureCleared { tag } => Some(tag),
+            Self::TagMoved(moved) => Some(&moved.tag),
+            Self::StreamCreated { .. }
+            | Self::StreamDeleted { .. }
+            | Self::StreamMetadataSet { .. }
+            | Self::LookupPolicySet { .. }
+            | Self::ImageRecorded(_)
+            | Self::ImportFinished(_)
+            | Self::RepositoryImportFailed { .. } => None,
+        }
+    }
+}
+
 /// A tag points to another image, or its newest history item was renewed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TagMoved {

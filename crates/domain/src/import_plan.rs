@@ -108,19 +108,18 @@ pub fn plan(key: &StreamKey, stream: Option<&Stream>, wish: &ImportWish) -> Resu
     Ok(plan)
 }
 
-/// Plans what tags wait for: those that were set and not yet imported, or with `scheduled` those on the schedule.
+/// Plans what tags wait for: those that were set and not yet imported.
 #[must_use]
-pub fn plan_pending(stream: &Stream, scheduled: bool) -> ImportPlan {
-    let images = stream
-        .tags
-        .iter()
-        .filter_map(|(tag, state)| {
-            let spec = state.spec.as_ref()?;
-            let due = if scheduled { is_scheduled(state) } else { state.needs_import() };
-            due.then(|| background_image(tag, spec))?
-        })
-        .collect();
+pub fn plan_pending(stream: &Stream) -> ImportPlan {
+    let pending = stream.tags.iter().filter(|(_, state)| state.needs_import());
+    let images = pending.filter_map(|(tag, state)| plan_tag(tag, state)).collect();
     ImportPlan { images, uid: Some(stream.uid.clone()), ..ImportPlan::default() }
+}
+
+/// Plans the import of one tag as it says itself. `None`: its spec names nothing that could be imported.
+#[must_use]
+pub fn plan_tag(tag: &TagName, state: &TagState) -> Option<PlannedImage> {
+    background_image(tag, state.spec.as_ref().filter(|spec| spec.is_importable())?)
 }
 
 /// Whether a tag is to be looked after again and again. An image named by its digest cannot change: once it was

@@ -10,11 +10,13 @@
 //! | `event`       | facts                                                               |
 //! | `decide`      | wish + state → facts, or a `Refusal`                                |
 //! | `apply`       | state + fact → state                                                |
+//! | `check`       | which tags a registry is asked about again                         |
 //! | `import_plan` | which images a wish to import asks for                              |
 //! | `model`       | all streams in memory: what a log means                             |
 //! | `order`       | the order in which tags are shown                                   |
 
 pub mod apply;
+pub mod check;
 pub mod command;
 pub mod decide;
 pub mod digest;

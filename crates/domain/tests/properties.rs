@@ -401,11 +401,19 @@ impl Live {
                 let state = self.model.stream(&key);
                 let stream = state.life.as_ref().ok_or_else(|| Refusal::no_stream(&key))?;
                 let origin = if *scheduled { ImportOrigin::Schedule } else { ImportOrigin::Background };
-                let plan = import_plan::plan_pending(stream, *scheduled);
+                let plan =
+                    if *scheduled { plan_scheduled(stream) } else { import_plan::plan_pending(stream) };
                 Ok((key, Command::Import(answered(plan, origin, answers))))
             }
         }
     }
+}
+
+/// What a check of each tag on the schedule asks for, all in one.
+fn plan_scheduled(stream: &Stream) -> ImportPlan {
+    let scheduled = stream.tags.iter().filter(|(_, state)| import_plan::is_scheduled(state));
+    let images = scheduled.filter_map(|(tag, state)| import_plan::plan_tag(tag, state)).collect();
+    ImportPlan { images, uid: Some(stream.uid.clone()), ..ImportPlan::default() }
 }
 
 fn answered(plan: ImportPlan, origin: ImportOrigin, answers: &[u8]) -> Import {

@@ -71,6 +71,25 @@ pub enum Probe {
     Unknown,
 }
 
+/// Why there is no [`Turn`] now, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// The budget of the registry host is spent.
+    Budget(Duration),
+    /// The registry has asked to be left alone (`Retry-After`).
+    Asked(Duration),
+}
+
+impl Wait {
+    /// How long.
+    #[must_use]
+    pub fn time(self) -> Duration {
+        match self {
+            Self::Budget(time) | Self::Asked(time) => time,
+        }
+    }
+}
+
 /// Fetches images. Cheap to clone; one per server, because it remembers pings, tokens and connections.
 #[derive(Clone)]
 pub struct Importer {
@@ -146,16 +165,16 @@ impl Importer {
     /// # Errors
     /// How long until there may be one: until the budget has room, or, if all sources asked to be left alone
     /// (429, `Retry-After`), until the first of them may be asked again.
-    pub fn turn(&self, reference: &ImageReference) -> Result<Turn, Duration> {
+    pub fn turn(&self, reference: &ImageReference) -> Result<Turn, Wait> {
         let sources = registry::sources(&self.inner.config, &reference.with_defaults(), false);
         let sources = sources.unwrap_or_default();
         // `None` is less than any time: one willing source is enough.
         if let Some(wait) = sources.iter().map(|source| self.inner.client.held(&source.host)).min().flatten()
         {
-            return Err(wait);
+            return Err(Wait::Asked(wait));
         }
         match self.willing(&sources).first() {
-            Some(first) => self.inner.client.turn(&first.host),
+            Some(first) => self.inner.client.turn(&first.host).map_err(Wait::Budget),
             None => Ok(Turn::for_nobody()),
         }
     }

@@ -33,5 +33,6 @@ mod registry;
 
 pub use config::{Config, ConfigError, RegistryConfig, Timeouts};
 pub use failure::invalid_reference;
-pub use fetch::{Fetched, ImageRequest, ImportMode, Importer, Probe};
+pub use fetch::{Fetched, ImageRequest, ImportMode, Importer, Probe, Wait};
+pub use manifest::default_platform;
 pub use pace::Turn;

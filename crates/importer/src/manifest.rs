@@ -131,6 +131,13 @@ pub(crate) fn choose<'a>(
     find(os, architecture).or_else(|| find("linux", "amd64")).or_else(|| entries.first())
 }
 
+/// What is taken out of an index where nothing else is preferred: this machine's operating system and processor, in
+/// Go's words.
+#[must_use]
+pub fn default_platform() -> (&'static str, &'static str) {
+    (own_os(), own_architecture())
+}
+
 /// This machine's operating system in Go's words.
 fn own_os() -> &'static str {
     match std::env::consts::OS {

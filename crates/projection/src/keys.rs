@@ -11,7 +11,7 @@
 //! | `IMAGE`          | digest                                      | the image's facts                        |
 //! | `REQUEST`        | request id                                  | the run it made, the request's digest    |
 //! | `PENDING`        | namespace, name                             | nothing: a tag waits for an import       |
-//! | `SCHEDULED`      | namespace, name                             | nothing: a tag is on the schedule        |
+//! | `CHECKED`        | namespace, name                             | nothing: a tag is checked again          |
 //!
 //! Texts end with a zero byte, which none of them can hold; numbers are big-endian, so that they sort.
 
@@ -26,7 +26,7 @@ pub(crate) const STREAM_EVENT: u8 = 5;
 pub(crate) const IMAGE: u8 = 6;
 pub(crate) const REQUEST: u8 = 7;
 pub(crate) const PENDING: u8 = 8;
-pub(crate) const SCHEDULED: u8 = 9;
+pub(crate) const CHECKED: u8 = 9;
 
 pub(crate) fn table(table: u8) -> Vec<u8> {
     vec![table]

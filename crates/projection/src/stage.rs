@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tagtrail_domain::check;
 use tagtrail_domain::event::{HistoryChange, TagMoved};
-use tagtrail_domain::import_plan::is_scheduled;
 use tagtrail_domain::state::Current;
 use tagtrail_domain::{
     Digest, Fact, HistoryItem, Position, Recorded, StreamKey, StreamState, TagName, World, apply,
@@ -166,8 +166,8 @@ impl<'v> Stage<'v> {
     fn write_work(&mut self, key: &StreamKey, after: &StreamState) {
         let tags = || after.life.iter().flat_map(|stream| stream.tags.values()).map(AsRef::as_ref);
         let pending = tags().any(tagtrail_domain::TagState::needs_import);
-        let scheduled = tags().any(is_scheduled);
-        for (table, there) in [(keys::PENDING, pending), (keys::SCHEDULED, scheduled)] {
+        let checked = tags().any(|tag| check::reason(tag).is_some());
+        for (table, there) in [(keys::PENDING, pending), (keys::CHECKED, checked)] {
             let row = keys::stream(table, key);
             if there {
                 self.put(row, Vec::new());

@@ -505,10 +505,10 @@ impl View {
         self.scan(&keys::table(keys::PENDING)).filter_map(|(key, _)| stream_key(&key)).collect()
     }
 
-    /// Streams in which a tag is on the schedule.
+    /// Streams in which a tag is checked again: on the schedule, or failed.
     #[must_use]
-    pub fn scheduled(&self) -> Vec<StreamKey> {
-        self.scan(&keys::table(keys::SCHEDULED)).filter_map(|(key, _)| stream_key(&key)).collect()
+    pub fn checked(&self) -> Vec<StreamKey> {
+        self.scan(&keys::table(keys::CHECKED)).filter_map(|(key, _)| stream_key(&key)).collect()
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {

@@ -46,6 +46,8 @@ pub struct Import {
     pub max_images_per_repository: usize,
     /// Whether registries in private networks may be asked.
     pub allow_private_networks: bool,
+    /// How many requests a second one registry host gets from what is done in the background.
+    pub requests_per_second: f64,
 }
 
 /// What flags say; they win over everything else.
@@ -112,6 +114,7 @@ struct ImportSection {
     scheduled_interval: Option<String>,
     max_images_per_repository: Option<i64>,
     allow_private_networks: Option<bool>,
+    requests_per_second: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +132,7 @@ struct RegistrySection {
     ca_file: Option<PathBuf>,
     #[serde(default)]
     private_network: bool,
+    requests_per_second: Option<f64>,
 }
 
 /// The tables and the single keys that an environment variable may set: `TAGTRAIL_<TABLE>__<KEY>`, `TAGTRAIL_<KEY>`.
@@ -202,7 +206,14 @@ impl ImportSection {
             },
         };
         let allow_private_networks = self.allow_private_networks.unwrap_or(listen.ip().is_loopback());
-        Ok(Import { scheduled_interval, max_images_per_repository, allow_private_networks })
+        let usual = tagtrail_importer::Config::default().requests_per_second;
+        let requests_per_second = self.requests_per_second.unwrap_or(usual);
+        Ok(Import {
+            scheduled_interval,
+            max_images_per_repository,
+            allow_private_networks,
+            requests_per_second,
+        })
     }
 }
 
@@ -216,7 +227,7 @@ impl From<RegistrySection> for RegistryConfig {
             blocked: section.blocked,
             ca_file: section.ca_file,
             private_network: section.private_network,
-            requests_per_second: None,
+            requests_per_second: section.requests_per_second,
         }
     }
 }
@@ -235,7 +246,7 @@ fn overlay(table: &mut toml::Table, environment: &[(String, String)]) -> Result<
     for (name, value) in environment {
         let Some(path) = name.strip_prefix("TAGTRAIL_").map(str::to_lowercase) else { continue };
         let value = match value.parse::<toml::Value>() {
-            Ok(value @ (toml::Value::Integer(_) | toml::Value::Boolean(_))) => value,
+            Ok(value @ (toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_))) => value,
             _ => toml::Value::String(value.clone()),
         };
         match path.split_once("__") {

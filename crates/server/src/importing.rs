@@ -11,9 +11,9 @@ use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage
 use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, PlannedRepository, preferred_platform};
 use tagtrail_domain::order::prioritize;
 use tagtrail_domain::tag::ImportMode;
-use tagtrail_domain::{Digest, Failure, FailureKind, Stream, TagName};
+use tagtrail_domain::{Digest, Failure, FailureKind, ImageReference, Stream, TagName};
 use tagtrail_event_log::blobs::BlobStore;
-use tagtrail_importer::{Fetched, ImageRequest, Importer};
+use tagtrail_importer::{Fetched, ImageRequest, Importer, Probe, Turn, Wait};
 
 use crate::outside::Outside;
 
@@ -63,6 +63,21 @@ impl AnsweredImage {
     }
 }
 
+impl Answer {
+    /// The answer to a plan of one image that was not even asked for.
+    #[must_use]
+    pub(crate) fn failed(image: PlannedImage, stream: &Stream, failure: Failure) -> Self {
+        Self {
+            images: vec![AnsweredImage { planned: image, from_repository: false, outcome: Err(failure) }],
+            additional_tags: Vec::new(),
+            repository_failure: None,
+            repository: String::new(),
+            create_stream: false,
+            planned_uid: Some(stream.uid.clone()),
+        }
+    }
+}
+
 impl Importing {
     /// Puts the parts together.
     #[must_use]
@@ -73,6 +88,19 @@ impl Importing {
         max_images_per_repository: usize,
     ) -> Self {
         Self { importer, blobs, outside, max_images_per_repository }
+    }
+
+    /// A turn at the registry of an image, for a check that nobody waits for.
+    ///
+    /// # Errors
+    /// For how long there is none, and why.
+    pub(crate) fn turn(&self, reference: &ImageReference) -> Result<Turn, Wait> {
+        self.importer.turn(reference)
+    }
+
+    /// Asks what a tag of a registry names, without fetching it.
+    pub(crate) async fn probe(&self, image: &PlannedImage, turn: Turn) -> Probe {
+        self.importer.probe(&request(image), turn).await
     }
 
     /// Asks for everything in a plan. `stream` is what it was planned on.
@@ -150,22 +178,27 @@ impl Importing {
     }
 }
 
-/// What tells two images wanted apart.
-type Question = (String, bool, bool, Option<String>, Option<String>);
-
-trait Of {
-    fn of(image: &PlannedImage) -> Self;
+/// What is asked of a registry. Two images wanted with the same question get the same answer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Question {
+    reference: String,
+    insecure: bool,
+    mode: ImportMode,
+    prefer_os: Option<String>,
+    prefer_architecture: Option<String>,
 }
 
-impl Of for Question {
-    fn of(image: &PlannedImage) -> Self {
-        (
-            image.reference.to_string(),
-            image.policy.insecure,
-            image.policy.mode == ImportMode::PreserveOriginal,
-            image.prefer_os.clone(),
-            image.prefer_architecture.clone(),
-        )
+impl Question {
+    /// What is asked for an image.
+    #[must_use]
+    pub(crate) fn of(image: &PlannedImage) -> Self {
+        Self {
+            reference: image.reference.to_string(),
+            insecure: image.policy.insecure,
+            mode: image.policy.mode,
+            prefer_os: image.prefer_os.clone(),
+            prefer_architecture: image.prefer_architecture.clone(),
+        }
     }
 }
 
@@ -194,7 +227,7 @@ fn target(image: &AnsweredImage) -> ImportTarget {
         outcome: image.outcome.as_ref().map_err(Clone::clone).map(|fetched| ImportedImage {
             image: fetched.image.clone(),
             children: fetched.sub_manifests.clone(),
-            index: None,
+            index: fetched.index.clone(),
         }),
     }
 }

@@ -7,7 +7,7 @@
 //! | `writer`     | the one writer: decide, append, make visible, answer                |
 //! | `importing`  | asking registries, never inside the writer                          |
 //! | `work`       | what is to be done without anybody asking                           |
-//! | `background` | doing it                                                            |
+//! | `background` | doing it: imports that were asked for, and checks                   |
 //! | `images`     | images as people see them                                           |
 //! | `convert`    | the words of the wire                                               |
 //! | `grpc`       | the services, a file each; alone knows status codes                 |

@@ -11,12 +11,18 @@
 //! | `tagtrail_imports_total`            | images asked for, by outcome: `ok` or the kind of failure     |
 //! | `tagtrail_import_seconds`           | how long one image took                                       |
 //! | `tagtrail_pending_imports`          | streams that are imported or wait for it                      |
+//! | `tagtrail_checks_total`             | checks by outcome: `unchanged`, `moved`, `failed`, `put_off`, `ours`, `dropped` |
+//! | `tagtrail_check_seconds`            | how long one took                                             |
+//! | `tagtrail_checked_tags`             | tags on the schedule, and failed ones that are tried again    |
+//! | `tagtrail_checks_late_seconds`      | by how much the check that is due first is late               |
 
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tagtrail_domain::Failure;
+
+use crate::work::Outcome;
 
 /// Starts to measure. Gives the text for `/metrics`. `None`: something else in this process measures already.
 pub(crate) fn install() -> Option<PrometheusHandle> {
@@ -53,4 +59,22 @@ pub(crate) fn imported(failure: Option<&Failure>, took: Duration) {
 
 pub(crate) fn pending(imports: usize) {
     gauge!("tagtrail_pending_imports").set(imports as f64);
+}
+
+pub(crate) fn checked(outcome: &Outcome, took: Duration) {
+    let outcome = match outcome {
+        Outcome::Unchanged => "unchanged",
+        Outcome::Moved(_) => "moved",
+        Outcome::Failed(_) => "failed",
+        Outcome::PutOff(..) => "put_off",
+        Outcome::Ours(_) => "ours",
+        Outcome::Dropped => "dropped",
+    };
+    counter!("tagtrail_checks_total", "outcome" => outcome).increment(1);
+    histogram!("tagtrail_check_seconds").record(took);
+}
+
+pub(crate) fn schedule((tags, late): (usize, Duration)) {
+    gauge!("tagtrail_checked_tags").set(tags as f64);
+    gauge!("tagtrail_checks_late_seconds").set(late.as_secs_f64());
 }

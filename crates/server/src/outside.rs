@@ -44,6 +44,14 @@ impl Outside {
         (self.fresh_id)()
     }
 
+    /// A random number of at least 0 and less than 1.
+    #[must_use]
+    pub(crate) fn fraction(&self) -> f64 {
+        let bits = self.fresh_bits();
+        // Bytes in which a UUID has nothing but chance.
+        f64::from(u32::from_le_bytes([bits[0], bits[1], bits[2], bits[3]])) / (f64::from(u32::MAX) + 1.0)
+    }
+
     /// The same as a UUID's text.
     #[must_use]
     pub(crate) fn fresh_uid(&self) -> String {

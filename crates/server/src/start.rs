@@ -99,7 +99,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (ready, is_ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let (alive, mut writer_alive) = watch::channel(true);
-    let work = Arc::new(Work::new(config.import.scheduled_interval));
+    let chance = outside.clone();
+    let work = Arc::new(Work::new(config.import.scheduled_interval, move || chance.fraction()));
     let (writer, queue) = Writer::new();
     let internal_registry = Some(config.repository.internal.clone()).filter(|host| !host.is_empty());
     let importing =
@@ -143,11 +144,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             return Ok(()); // What was built so far is kept.
         }
     }
-    work.fill(view.pending(), view.scheduled(), Instant::now());
+    work.fill(&view, outside.now(), Instant::now());
     let writer_thread = queue
-        .start(log.clone(), view.clone(), work.clone(), outside, internal_registry, alive)
+        .start(log.clone(), view.clone(), work.clone(), outside.clone(), internal_registry, alive)
         .map_err(system("cannot start the writer"))?;
-    let background = Background { work, view: view.clone(), importing, writer: writer.clone() };
+    let background = Background { work, view: view.clone(), importing, writer: writer.clone(), outside };
     let background = tokio::spawn(background.run(stopped));
     ready.send_replace(true);
     health_reporter.set_service_status("", ServingStatus::Serving).await;
@@ -200,6 +201,7 @@ fn importer(config: &Config) -> Result<Importer, ServeError> {
         registries: config.registries.clone(),
         allow_private_networks: config.import.allow_private_networks,
         docker_config_dir: config.docker_config_dir.clone(),
+        requests_per_second: config.import.requests_per_second,
         ..tagtrail_importer::Config::default()
     })?)
 }
@@ -284,6 +286,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
     use v1::image_service_server::ImageServiceServer;
     use v1::image_stream_service_server::ImageStreamServiceServer;
     use v1::import_service_server::ImportServiceServer;
+    use v1::schedule_service_server::ScheduleServiceServer;
     use v1::tag_service_server::TagServiceServer;
 
     macro_rules! gated {
@@ -303,6 +306,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
         .add_service(gated!(ImageStreamServiceServer))
         .add_service(gated!(TagServiceServer))
         .add_service(gated!(ImportServiceServer))
+        .add_service(gated!(ScheduleServiceServer))
         .add_service(gated!(ImageServiceServer))
         .add_service(gated!(EventServiceServer))
         .add_service(gated!(AdminServiceServer))

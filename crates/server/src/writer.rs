@@ -274,7 +274,8 @@ impl Thread {
             if let Ok(written) = &answer
                 && let Some(event) = written.events.last()
             {
-                self.work.changed(&event.stream, &view.stream(&event.stream), Instant::now());
+                let state = view.stream(&event.stream);
+                self.work.changed(&event.stream, &written.events, &state, Instant::now());
             }
             // A caller that has gone away does not need its answer.
             reply.send(answer).ok();

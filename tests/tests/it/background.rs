@@ -191,7 +191,7 @@ fn the_schedule_finds_what_moved_and_writes_nothing_else() {
 
     // A failure is news once.
     let head = server.client().head().expect("status");
-    registry.turn(Fault::TooManyRequests);
+    registry.turn(Fault::InternalError);
     wait::until(SOON, || (server.client().head().ok()? > head).then_some(())).expect("the failure is noted");
     let (noted, asked) = (server.client().head().expect("status"), registry.asked());
     wait::until(SOON, || (registry.asked() > asked + 1).then_some(())).expect("it goes on looking");

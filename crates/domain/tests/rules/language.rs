@@ -134,7 +134,7 @@ impl Story {
         let state = self.model.stream(&key);
         let pending = |scheduled| {
             let stream = state.life.as_ref().expect("a background import has a stream");
-            import_plan::plan_pending(stream, scheduled)
+            if scheduled { plan_scheduled(stream) } else { import_plan::plan_pending(stream) }
         };
         match words.plain[0] {
             "background" => Ok((key, pending(false), ImportOrigin::Background)),
@@ -566,6 +566,13 @@ fn say_item(item: &HistoryItem) -> String {
     let image = if unusual { format!(" is {image}") } else { String::new() };
     let index = item.index.as_ref().map(|index| format!(" <{}", letters(index.as_str())));
     format!("{reference}{image} g{}{}", item.generation, index.unwrap_or_default())
+}
+
+/// What a check of each tag on the schedule asks for, all in one.
+fn plan_scheduled(stream: &Stream) -> ImportPlan {
+    let scheduled = stream.tags.iter().filter(|(_, state)| import_plan::is_scheduled(state));
+    let images = scheduled.filter_map(|(tag, state)| import_plan::plan_tag(tag, state)).collect();
+    ImportPlan { images, uid: Some(stream.uid.clone()), ..ImportPlan::default() }
 }
 
 fn say_plan(plan: &ImportPlan) -> String {

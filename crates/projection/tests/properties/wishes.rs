@@ -72,7 +72,9 @@ impl Wish {
             }
             What::Pending { scheduled, answers } => {
                 let origin = if *scheduled { ImportOrigin::Schedule } else { ImportOrigin::Background };
-                let plan = import_plan::plan_pending(state.life.as_ref()?, *scheduled);
+                let stream = state.life.as_ref()?;
+                let plan =
+                    if *scheduled { plan_scheduled(stream) } else { import_plan::plan_pending(stream) };
                 Some(Command::Import(answered(plan, origin, answers)))
             }
         }
@@ -184,6 +186,13 @@ pub(crate) fn digest(image: u8) -> Digest {
     Digest::parse(&format!("sha256:{}", format!("{image:02x}").repeat(32))).expect("a digest")
 }
 
+/// What a check of each tag on the schedule asks for, all in one.
+fn plan_scheduled(stream: &Stream) -> ImportPlan {
+    let scheduled = stream.tags.iter().filter(|(_, state)| import_plan::is_scheduled(state));
+    let images = scheduled.filter_map(|(tag, state)| import_plan::plan_tag(tag, state)).collect();
+    ImportPlan { images, uid: Some(stream.uid.clone()), ..ImportPlan::default() }
+}
+
 fn answered(plan: ImportPlan, origin: ImportOrigin, answers: &[u8]) -> Import {
     let targets = plan.images.into_iter().zip(answers.iter().cycle());
     Import {
@@ -214,7 +223,7 @@ fn target(planned: PlannedImage, answer: u8) -> ImportTarget {
             manifests: Vec::new(),
         };
         // Half of the images are chosen from an index.
-        let index = (answer % 2 == 0).then(|| self::digest(answer + IMAGES));
+        let index = answer.is_multiple_of(2).then(|| self::digest(answer + IMAGES));
         Ok(ImportedImage { image, children: Vec::new(), index })
     } else {
         let reason = format!("Reason{answer}");

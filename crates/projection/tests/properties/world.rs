@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use tagtrail_domain::import_plan::is_scheduled;
+use tagtrail_domain::check;
 use tagtrail_domain::state::Current;
 use tagtrail_domain::*;
 use tagtrail_event_log::{Log, LogId, MemoryLog, Run as Encoded, codec};
@@ -167,7 +167,7 @@ impl Live {
         };
         assert_eq!(view.list(None, None, usize::MAX), keys(&|state| state.life.is_some()), "list");
         assert_eq!(view.pending(), any(TagState::needs_import), "pending");
-        assert_eq!(view.scheduled(), any(is_scheduled), "scheduled");
+        assert_eq!(view.checked(), any(|tag| check::reason(tag).is_some()), "checked");
         for (id, past) in &self.requests {
             assert_eq!(view.request(id).as_ref(), Some(past), "request {id}");
         }

@@ -37,7 +37,7 @@ impl AdminService for Services {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             findings: self.findings.to_vec(),
-            pending_imports: self.work.size() as u64,
+            pending_imports: self.work.pending.size() as u64,
             last_event_at: (head > 0).then(|| to_proto::timestamp(self.view.recorded_at())),
         }))
     }
@@ -66,7 +66,7 @@ impl Services {
     async fn rebuild(&self, verify: bool) -> Result<v1::RebuildViewResponse, Status> {
         let began = Instant::now();
         let rebuilt = self.blocking(|services| services.build_beside()).await?;
-        if !self.work.is_going_on() {
+        if !self.work.pending.is_going_on() {
             return Err(errors::not_ready());
         }
         // What little is missing is caught up while nothing moves, so that both stand at the same event.
@@ -101,7 +101,7 @@ impl Services {
         }
         let (rebuilt, _) = View::open(&directory, &*self.log)?;
         // In steps, so that a stopping server need not wait for all of them.
-        while self.log.head() - rebuilt.position() > NEARLY && self.work.is_going_on() {
+        while self.log.head() - rebuilt.position() > NEARLY && self.work.pending.is_going_on() {
             let head = self.log.head();
             rebuilt.catch_up(&*self.log, head.min(rebuilt.position() + STEP), &mut |_| {})?;
             tracing::info!(at = rebuilt.position(), head, "rebuilding the read model");

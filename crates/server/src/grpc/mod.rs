@@ -6,6 +6,7 @@ mod events;
 mod images;
 mod imports;
 mod past;
+mod schedule;
 mod streams;
 mod tags;
 

@@ -47,7 +47,7 @@ impl TagService for Services {
             self.wait_for_import(&key, &tag, wait).await;
             state = self.view.stream(&key);
         }
-        let importing = self.work.is_importing(&key, &tag, &state);
+        let importing = self.work.pending.is_importing(&key, &tag, &state);
         let mut shown = self.shown().tag(&key, &state, &tag, 1);
         if let Some(shown) = &mut shown {
             // The tag is set, whatever has become of the bytes of its image.
@@ -121,8 +121,10 @@ impl Services {
         let ended = async {
             loop {
                 // Asked for before looking, so that no end is missed.
-                let ended = self.work.ended.notified();
-                if !self.work.is_going_on() || !self.work.is_importing(key, tag, &self.view.stream(key)) {
+                let ended = self.work.pending.ended.notified();
+                if !self.work.pending.is_going_on()
+                    || !self.work.pending.is_importing(key, tag, &self.view.stream(key))
+                {
                     return;
                 }
                 ended.await;

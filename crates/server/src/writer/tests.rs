@@ -85,7 +85,7 @@ impl Bench {
         let clock = self.clock.clone();
         let outside = Outside::of(move || Timestamp::new(clock.load(Ordering::SeqCst), 0), || [7; 16]);
         let log = Arc::new(Disk { log: self.log.clone(), mood: self.mood.clone() });
-        let work = Arc::new(Work::new(Duration::from_secs(900)));
+        let work = Arc::new(Work::new(Duration::from_secs(900), || 0.5));
         let (queue, says) = (self.queue.take().expect("once"), self.says.take().expect("once"));
         let started = queue.start(log, self.view.clone(), work, outside, None, says);
         self.thread = Some(started.expect("a thread"));

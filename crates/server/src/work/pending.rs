@@ -1,20 +1,18 @@
-//! What is to be done without anybody asking: tags that wait for their import, and tags on the schedule. All of it
-//! can be read from the read model; this is where it is kept at hand.
+//! Tags that wait for the import that was asked for, by stream.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tagtrail_domain::import_plan::is_scheduled;
 use tagtrail_domain::{Stream, StreamKey, StreamState, TagName};
 use tokio::sync::Notify;
 
 /// After which time an import is tried again that came to nothing for a reason of our own: a full queue, a disk.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// What is to be done.
-pub(crate) struct Work {
-    interval: Duration,
+/// The imports that were asked for.
+#[derive(Default)]
+pub(crate) struct Pending {
     list: Mutex<List>,
     /// Rung when there is something new to do.
     pub arrived: Notify,
@@ -26,8 +24,6 @@ pub(crate) struct Work {
 struct List {
     /// Streams in which a tag may wait for an import.
     pending: Agenda,
-    /// Streams with a scheduled tag.
-    schedule: Agenda,
     /// Streams being imported right now: one import at a time for each.
     running: BTreeSet<StreamKey>,
     /// What was tried and waits on: a failure that repeats the last one writes nothing (spec §3.6), and is not tried
@@ -48,38 +44,26 @@ struct Tried {
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Task {
     /// Import what waits in this stream.
-    Pending(StreamKey),
-    /// Look after the scheduled tags of this stream.
-    Scheduled(StreamKey),
+    Import(StreamKey),
     /// Nothing before this moment.
     WaitUntil(Option<Instant>),
 }
 
-/// What an import in the background came to.
+/// What an import of waiting tags came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum Imported {
     /// The registry has answered, and the answer was taken over or is not wanted any more.
     Answered,
     /// We could not take it over. It is to be tried again.
     Failed,
 }
 
-impl Work {
-    /// No work yet. Scheduled tags are looked after once in `interval`.
-    #[must_use]
-    pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, list: Mutex::default(), arrived: Notify::new(), ended: Notify::new() }
-    }
-
-    /// Takes up the work that a start finds. What was due while the server was down is spread over one interval.
-    pub(crate) fn fill(&self, pending: Vec<StreamKey>, scheduled: Vec<StreamKey>, now: Instant) {
-        let share = self.interval / u32::try_from(scheduled.len().max(1)).unwrap_or(u32::MAX);
+impl Pending {
+    /// Takes up the streams that a start finds.
+    pub(crate) fn fill(&self, streams: Vec<StreamKey>, now: Instant) {
         let mut list = self.lock();
-        for key in pending {
+        for key in streams {
             list.pending.put(key, now);
-        }
-        for (key, n) in scheduled.into_iter().zip(1..) {
-            list.schedule.put(key, now + share * n);
         }
         drop(list);
         self.arrived.notify_one();
@@ -88,19 +72,10 @@ impl Work {
     /// A stream has changed.
     pub(crate) fn changed(&self, key: &StreamKey, state: &StreamState, now: Instant) {
         let mut list = self.lock();
-        let mut rings = false;
         // What waits already keeps its turn, but a new wish does not wait for a retry.
-        if waits(&list, key, state) && list.pending.due(key).is_none_or(|due| due > now) {
+        let rings = waits(&list, key, state) && list.pending.due(key).is_none_or(|due| due > now);
+        if rings {
             list.pending.put(key.clone(), now);
-            rings = true;
-        }
-        let mut tags = state.life.iter().flat_map(|stream| stream.tags.values());
-        let scheduled = tags.any(|tag| is_scheduled(tag));
-        if !scheduled {
-            list.schedule.remove(key);
-        } else if list.schedule.due(key).is_none() {
-            list.schedule.put(key.clone(), now + self.interval);
-            rings = true;
         }
         drop(list);
         if rings {
@@ -108,25 +83,16 @@ impl Work {
         }
     }
 
-    /// Takes what has been due the longest. The stream counts as running until [`Work::done`].
+    /// Takes what has been due the longest. The stream counts as running until [`Pending::done`].
     pub(crate) fn next(&self, now: Instant) -> Task {
         let mut list = self.lock();
-        let pending = list.pending.first_but(&list.running);
-        let scheduled = list.schedule.first_but(&list.running);
-        match (pending, scheduled) {
-            (Some((due, key)), other) if due <= now && other.as_ref().is_none_or(|(at, _)| due <= *at) => {
+        match list.pending.first_but(&list.running) {
+            Some((due, key)) if due <= now => {
                 list.pending.remove(&key);
                 list.running.insert(key.clone());
-                Task::Pending(key)
+                Task::Import(key)
             }
-            (_, Some((due, key))) if due <= now => {
-                list.schedule.put(key.clone(), now + self.interval);
-                list.running.insert(key.clone());
-                Task::Scheduled(key)
-            }
-            (pending, scheduled) => {
-                Task::WaitUntil(pending.into_iter().chain(scheduled).map(|(due, _)| due).min())
-            }
+            first => Task::WaitUntil(first.map(|(due, _)| due)),
         }
     }
 
@@ -139,16 +105,16 @@ impl Work {
     }
 
     /// A stream's import has ended; `state` is what it left.
-    pub(crate) fn done(&self, key: &StreamKey, state: &StreamState, outcome: Outcome, now: Instant) {
+    pub(crate) fn done(&self, key: &StreamKey, state: &StreamState, outcome: Imported, now: Instant) {
         let mut list = self.lock();
         list.running.remove(key);
         let waiting = state.life.iter().flat_map(|stream| stream.tags.values()).any(|tag| tag.needs_import());
         // Nothing of it is remembered that cannot matter any more.
-        if !waiting || outcome == Outcome::Failed {
+        if !waiting || outcome == Imported::Failed {
             list.tried.remove(key);
         }
         if waits(&list, key, state) {
-            let due = if outcome == Outcome::Failed { now + RETRY_AFTER } else { now };
+            let due = if outcome == Imported::Failed { now + RETRY_AFTER } else { now };
             list.pending.put(key.clone(), due);
         }
         drop(list);
@@ -244,8 +210,6 @@ mod tests {
 
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(900);
-
     fn key(name: &str) -> StreamKey {
         StreamKey::parse("test", name).expect("valid")
     }
@@ -296,13 +260,13 @@ mod tests {
     }
 
     struct Day {
-        work: Work,
+        work: Pending,
         start: Instant,
     }
 
     impl Day {
         fn new() -> Self {
-            Self { work: Work::new(INTERVAL), start: Instant::now() }
+            Self { work: Pending::default(), start: Instant::now() }
         }
 
         fn at(&self, seconds: u64) -> Instant {
@@ -316,8 +280,7 @@ mod tests {
         /// The next task in a few words.
         fn next(&self, seconds: u64) -> String {
             match self.work.next(self.at(seconds)) {
-                Task::Pending(key) => format!("import {}", key.name),
-                Task::Scheduled(key) => format!("look after {}", key.name),
+                Task::Import(key) => format!("import {}", key.name),
                 Task::WaitUntil(None) => "wait".into(),
                 Task::WaitUntil(Some(at)) => format!("wait until {}", (at - self.start).as_secs()),
             }
@@ -327,7 +290,7 @@ mod tests {
             self.work.trying(&key(name), state.life.as_ref().expect("lives"));
         }
 
-        fn done(&self, seconds: u64, name: &str, state: &StreamState, outcome: Outcome) {
+        fn done(&self, seconds: u64, name: &str, state: &StreamState, outcome: Imported) {
             self.work.done(&key(name), state, outcome, self.at(seconds));
         }
     }
@@ -342,7 +305,7 @@ mod tests {
         day.try_it("p", &state);
         assert!(day.work.is_importing(&key("p"), &tag("a"), &state), "until it has ended");
         // The failure repeats the last one, so the tag goes on waiting.
-        day.done(1, "p", &state, Outcome::Answered);
+        day.done(1, "p", &state, Imported::Answered);
         assert!(!day.work.is_importing(&key("p"), &tag("a"), &state));
         day.changed(2, "p", &state);
         assert_eq!(day.next(3), "wait");
@@ -358,11 +321,11 @@ mod tests {
         day.changed(0, "p", &state);
         assert_eq!(day.next(0), "import p");
         day.try_it("p", &state);
-        day.done(1, "p", &state, Outcome::Failed);
+        day.done(1, "p", &state, Imported::Failed);
         assert_eq!(day.next(1), "wait until 11");
         assert_eq!(day.next(11), "import p");
         day.try_it("p", &state);
-        day.done(12, "p", &state, Outcome::Failed);
+        day.done(12, "p", &state, Imported::Failed);
         // A new wish need not wait for that.
         day.changed(13, "p", &stream("u a@1 b@2"));
         assert_eq!(day.next(13), "import p");
@@ -376,7 +339,7 @@ mod tests {
         day.try_it("p", &stream("u a@1"));
         day.changed(1, "p", &stream("u a@1 b@2"));
         assert_eq!(day.next(1), "wait", "one import of a stream at a time");
-        day.done(2, "p", &stream("u a@1 b@2"), Outcome::Answered);
+        day.done(2, "p", &stream("u a@1 b@2"), Imported::Answered);
         assert_eq!(day.next(2), "import p");
     }
 
@@ -389,10 +352,10 @@ mod tests {
         day.try_it("p", &stream("old a@7"));
         // Deleted and created in one group commit: only the end is seen.
         day.changed(1, "p", &stream("new a@1"));
-        day.done(2, "p", &stream("new a@1"), Outcome::Answered);
+        day.done(2, "p", &stream("new a@1"), Imported::Answered);
         assert_eq!(day.next(2), "import p");
         day.try_it("p", &stream("new a@1"));
-        day.done(3, "p", &imported(stream("new a@1")), Outcome::Answered);
+        day.done(3, "p", &imported(stream("new a@1")), Imported::Answered);
         assert_eq!(day.next(3), "wait");
         assert!(day.work.lock().tried.is_empty(), "nothing is kept for ever");
         day.changed(4, "p", &StreamState::default());
@@ -400,32 +363,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_overtaken_for_ever() {
+    fn the_first_to_wish_is_the_first_to_be_imported() {
         let day = Day::new();
-        day.changed(0, "late", &imported(stream("u s@1!")));
+        day.work.fill(vec![key("p")], day.start);
         day.changed(1, "z", &stream("u a@1"));
         day.changed(2, "a", &stream("u a@1"));
+        assert_eq!(day.work.size(), 3);
+        assert_eq!(day.next(2), "import p");
         assert_eq!(day.next(2), "import z");
         assert_eq!(day.next(2), "import a");
-        assert_eq!(day.next(2), "wait until 900");
-        day.changed(901, "b", &stream("u a@1"));
-        assert_eq!(day.next(902), "look after late", "it was due before b");
-        assert_eq!(day.next(902), "import b");
-        assert_eq!(day.next(902), "wait");
-        day.done(903, "late", &imported(stream("u s@1!")), Outcome::Answered);
-        assert_eq!(day.next(903), "wait until 1802");
-        day.changed(904, "late", &imported(stream("u s@1")));
-        assert_eq!(day.next(904), "wait", "not on the schedule any more");
-    }
-
-    #[test]
-    fn a_start_spreads_what_was_due() {
-        let day = Day::new();
-        day.work.fill(vec![key("p")], vec![key("a"), key("b"), key("c")], day.start);
-        assert_eq!(day.work.size(), 1);
-        assert_eq!(day.next(0), "import p");
-        assert_eq!(day.next(0), "wait until 300");
-        assert_eq!(day.next(300), "look after a");
-        assert_eq!(day.next(300), "wait until 600");
+        assert_eq!(day.next(2), "wait");
     }
 }
