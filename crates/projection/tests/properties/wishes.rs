@@ -214,7 +214,7 @@ fn target(planned: PlannedImage, answer: u8) -> ImportTarget {
             manifests: Vec::new(),
         };
         // Half of the images are chosen from an index.
-        let index = (answer % 2 == 0).then(|| self::digest(answer + IMAGES));
+        let index = answer.is_multiple_of(2).then(|| self::digest(answer + IMAGES));
         Ok(ImportedImage { image, children: Vec::new(), index })
     } else {
         let reason = format!("Reason{answer}");
