@@ -376,3 +376,20 @@ fn put_map(object: &mut Value, key: &str, map: &BTreeMap<String, String>) {
         object[key] = json!(map);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_shows_only_where_it_is_set() {
+        let shown = |interval_seconds| {
+            let import_policy =
+                Some(ImportPolicy { interval_seconds, scheduled: true, ..Default::default() });
+            let spec = TagSpec { import_policy, ..TagSpec::default() };
+            tag_reference("v1", Some(&spec))["importPolicy"].clone()
+        };
+        assert_eq!(shown(300), json!({ "importMode": "Legacy", "scheduled": true, "interval": "5m" }));
+        assert_eq!(shown(0), json!({ "importMode": "Legacy", "scheduled": true }));
+    }
+}

@@ -267,7 +267,7 @@ pub(crate) fn import_policy(policy: Option<v1::ImportPolicy>) -> Result<ImportPo
 /// An interval of the wire, where 0 means none.
 pub(crate) fn interval(seconds: u32) -> Result<Option<Interval>, Refusal> {
     let given = (seconds != 0).then(|| Interval::from_seconds(seconds));
-    given.transpose().map_err(|error| Refusal::Usage(error.to_string()))
+    given.transpose().map_err(|error| Refusal::Malformed(error.to_string()))
 }
 
 pub(crate) fn reference_policy(policy: v1::ReferencePolicy) -> ReferencePolicy {

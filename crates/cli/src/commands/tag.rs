@@ -486,8 +486,10 @@ mod tests {
         );
         check("a:1 x:1 --alias", "error: cannot set alias across different Image Streams");
         check("x:1 x:2 --alias --scheduled", "error: only container images can have importing flags set");
+        check("x:1 x:2 --alias --interval=5m", "error: only container images can have importing flags set");
         check("-d --alias x:1", "error: --alias and --delete may not be both specified");
         check("-d --scheduled x:1", "error: cannot set flags for importing images when deleting a tag");
+        check("-d --interval=5m x:1", "error: cannot set flags for importing images when deleting a tag");
         check("-d --source=docker x:1", "error: cannot specify a source kind when deleting");
         check("-d --import-mode=Legacy x:1", "error: cannot specify an import mode when deleting");
         check(

@@ -331,4 +331,23 @@ mod tests {
         assert_eq!(value["tagMoved"]["cause"], "import");
         assert_eq!(value["actor"]["name"], "developer");
     }
+
+    #[test]
+    fn what_is_not_in_openshift_is_told_where_it_is_there() {
+        let policy =
+            |interval_seconds| ImportPolicy { interval_seconds, scheduled: true, ..Default::default() };
+        assert_eq!(import_policy(&policy(300))["intervalSeconds"], 300);
+        assert_eq!(import_policy(&policy(0)).get("intervalSeconds"), None);
+        let chosen = |index: &str| item(&HistoryItem { index: index.into(), ..HistoryItem::default() });
+        assert_eq!(chosen("sha256:1")["index"], "sha256:1");
+        assert_eq!(chosen("").get("index"), None);
+        let failed = Fact::RepositoryImportFailed(tagtrail_api::v1::RepositoryImportFailed {
+            repository: "quay.io/acme/app".into(),
+            failure: Some(Failure { message: "no such host".into(), ..Failure::default() }),
+        });
+        assert_eq!(in_words(&failed), "import of all of quay.io/acme/app failed: no such host");
+        let (name, value) = fact_json(&failed);
+        assert_eq!((name, &value["repository"]), ("repositoryImportFailed", &json!("quay.io/acme/app")));
+        assert_eq!(value["failure"]["message"], "no such host");
+    }
 }

@@ -172,7 +172,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives what moved to every tag that follows it, and to those that follow these (spec §2.4; OpenShift gets
-    /// only one hop right). A circle, which only a log of before can hold, ends where it began.
+    /// only one hop right). A circle, which only an older log can hold, ends where it began.
     fn follow_aliases(&mut self, moved: Vec<TagName>) {
         let followers = self.followers();
         let mut seen: BTreeSet<TagName> = moved.iter().cloned().collect();

@@ -109,7 +109,7 @@ fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Optio
 }
 
 /// A tag that follows itself, over whatever hops, would never move again, and `describe` would show a source that is
-/// none. OpenShift accepts it (spec §2.4). A log of before may hold circles: the walk ends in them as well.
+/// none. OpenShift accepts it (spec §2.4). An older log may hold circles: the walk ends in them as well.
 fn refuse_circle(draft: &Draft<'_>, tag: &TagName, followed: TagName) -> Result<(), Refusal> {
     let mut way = vec![followed.clone()];
     let mut seen = BTreeSet::from([followed]);

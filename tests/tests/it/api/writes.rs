@@ -59,6 +59,13 @@ fn a_repeat_gets_the_first_answer() {
     registry.turn(Fault::InternalError);
     let failing = ImportRequest { write: under("3"), ..import("app", "bad", &registry) };
     made.push(made!(&api, imports.import, failing));
+    let whole = ImportRequest {
+        from: format!("{}/team/app", registry.host()),
+        all: true,
+        write: under("9"),
+        ..import("app", "", &registry)
+    };
+    made.push(made!(&api, imports.import, whole));
     registry.turn(Fault::None);
     made.push(made!(
         &api,
@@ -369,4 +376,59 @@ fn a_run_is_whole() {
         assert_eq!(event.recorded_at, events[0].recorded_at);
         assert_eq!(event.stream_uid, events[0].stream_uid);
     }
+}
+
+/// Tags that are made to follow each other in a circle, all at the same moment: the writer takes one after the other,
+/// so the last of them is refused, whichever it is.
+#[test]
+fn of_a_circle_one_is_refused() {
+    const TAGS: usize = 16;
+    let server = Server::start(Options::default()).expect("the server starts");
+    let api = Api::of(&server);
+    let mut calls = JoinSet::new();
+    for tag in 0..TAGS {
+        let followed = format!("app:v{}", (tag + 1) % TAGS);
+        let request = SetTagRequest { alias: true, ..copy("app", &format!("v{tag}"), &followed) };
+        let mut tags = api.tags();
+        calls.spawn_on(async move { tags.set_tag(request).await }, api.runtime.handle());
+    }
+    let answers = api.runtime.block_on(calls.join_all());
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    let [status] = refused[..] else { panic!("one is refused, not {refused:?}") };
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("none of these tags would ever move again"), "{}", status.message());
+    assert_eq!(api.head(), TAGS as u64, "the stream, and all tags but one");
+}
+
+/// An interval is kept as it was asked for, and refused where it can be none.
+#[test]
+fn an_interval_of_its_own() {
+    let registry = Faulty::start().expect("a registry");
+    let server = Server::start(Options::default()).expect("the server starts");
+    let api = Api::of(&server);
+    let tag = |scheduled, interval_seconds| {
+        let import_policy =
+            Some(ImportPolicy { scheduled, interval_seconds, insecure: true, ..Default::default() });
+        let from = format!("{}/team/app:v1", registry.host());
+        SetTagRequest { reference: false, import_policy, ..point("app", "v1", &from) }
+    };
+    let interval = || {
+        let stream = api.ok(api.streams().get_image_stream(get("app"))).stream.expect("there is one");
+        stream.tags[0].spec.as_ref().expect("it is set").import_policy.expect("it has one").interval_seconds
+    };
+    api.ok(api.tags().set_tag(tag(true, 2_592_000)));
+    assert_eq!(interval(), 2_592_000);
+    api.ok(api.imports().import(ImportRequest { interval_seconds: 3_600, ..import("app", "v1", &registry) }));
+    assert_eq!(interval(), 3_600);
+    api.ok(api.imports().import(import("app", "v1", &registry)));
+    assert_eq!(interval(), 3_600);
+    let head = api.head();
+    let range = "\"2592001s\" is no interval: give 1s to 30d";
+    api.refused(api.tags().set_tag(tag(true, 2_592_001)), Code::InvalidArgument, range);
+    let imported = ImportRequest { interval_seconds: 2_592_001, ..import("app", "v1", &registry) };
+    api.refused(api.imports().import(imported), Code::InvalidArgument, range);
+    api.refused(api.tags().set_tag(tag(false, 60)), Code::FailedPrecondition, "give --scheduled as well");
+    assert_eq!(api.head(), head);
+    api.ok(api.tags().set_tag(tag(true, 0)));
+    assert_eq!(interval(), 0);
 }
