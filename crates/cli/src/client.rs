@@ -9,6 +9,7 @@ use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
 use tagtrail_api::v1::import_service_client::ImportServiceClient;
+use tagtrail_api::v1::schedule_service_client::ScheduleServiceClient;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -55,6 +56,10 @@ impl Client {
     service! {
         /// Image streams as a whole.
         streams, ImageStreamServiceClient
+    }
+    service! {
+        /// What is checked without anybody asking.
+        schedule, ScheduleServiceClient
     }
     service! {
         /// Single tags.
@@ -222,6 +227,29 @@ impl Client {
             images.extend(page.images);
             if page.next_page_token.is_empty() {
                 return Ok(images);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Gives the tags that are checked again: all of a namespace (empty: of all), or those of a stream.
+    pub(crate) async fn list_schedule(
+        &self,
+        namespace: &str,
+        stream: &str,
+    ) -> Result<Vec<v1::ScheduledTag>, Failure> {
+        let mut request = v1::ListScheduleRequest {
+            namespace: namespace.into(),
+            name: stream.into(),
+            ..v1::ListScheduleRequest::default()
+        };
+        let mut tags = Vec::new();
+        loop {
+            let page = self.schedule().list_schedule(request.clone()).await;
+            let page = page.map_err(|status| self.refusal(&status))?.into_inner();
+            tags.extend(page.tags);
+            if page.next_page_token.is_empty() {
+                return Ok(tags);
             }
             request.page_token = page.next_page_token;
         }

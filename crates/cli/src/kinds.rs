@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     StreamImage,
     /// An image by its digest.
     Image,
+    /// A tag that is checked again without anybody asking. OpenShift does not tell of these.
+    Scheduled,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             "itag" | "imagetag" | "imagetags" => Some(Self::ImageTag),
             "isimage" | "imagestreamimage" | "imagestreamimages" => Some(Self::StreamImage),
             "image" | "images" => Some(Self::Image),
+            "schedule" | "schedules" => Some(Self::Scheduled),
             _ => None,
         }
     }
@@ -42,6 +45,7 @@ impl Kind {
             Self::ImageTag => "imagetag.image.openshift.io",
             Self::StreamImage => "imagestreamimage.image.openshift.io",
             Self::Image => "image.image.openshift.io",
+            Self::Scheduled => "schedule",
         }
     }
 
@@ -53,6 +57,7 @@ impl Kind {
             Self::ImageTag => "ImageTags",
             Self::StreamImage => "ImageStreamImages",
             Self::Image => "Images",
+            Self::Scheduled => "Scheduled tags",
         }
     }
 }
@@ -172,6 +177,7 @@ mod tests {
             ("itag imagetag imagetags", Kind::ImageTag),
             ("isimage imagestreamimage imagestreamimages", Kind::StreamImage),
             ("image images images.image.openshift.io", Kind::Image),
+            ("schedule schedules", Kind::Scheduled),
         ] {
             for word in words.split(' ') {
                 assert_eq!(Kind::of(word), Some(kind), "{word}");

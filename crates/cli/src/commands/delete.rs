@@ -111,5 +111,8 @@ fn refuse_images(kind: Kind) -> Result<(), Failure> {
         Kind::StreamImage | Kind::Image => {
             Err(Failure::client("images are never deleted: delete the tags that point to them"))
         }
+        Kind::Scheduled => Err(Failure::client(
+            "the schedule is what tags say of themselves: set the tag again without --scheduled, or delete it",
+        )),
     }
 }

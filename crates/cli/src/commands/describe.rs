@@ -11,6 +11,7 @@ use crate::kinds::{Kind, Targets};
 use crate::print::age::Now;
 use crate::print::describe;
 use crate::print::image::{self, Presentation};
+use crate::print::schedule;
 use crate::print::table::Object;
 
 /// Tell all about objects. A name that fits none stands for all that begin with it.
@@ -134,6 +135,7 @@ async fn of_name(
             Ok(image::block(&found, &Presentation { name: &found.digest, ..Presentation::default() }, now))
         }
         Object::Image(found) => Ok(image::block(&found, &Presentation::default(), now)),
+        Object::Scheduled(tag) => Ok(schedule::in_words(&tag, now)),
         Object::Stream(_) => Err(client.nonsense()),
     }
 }

@@ -42,6 +42,12 @@ impl Finder<'_> {
                 Ok(Object::StreamImage { stream, image, name: name.to_owned() })
             }
             Kind::Image => Ok(Object::Image(client.image(name).await?)),
+            Kind::Scheduled => {
+                let (stream, tag) = stream_and_tag(name).ok_or_else(|| bad_name(kind))?;
+                let tags = client.list_schedule(namespace, stream).await?;
+                let found = tags.into_iter().find(|scheduled| scheduled.tag == tag);
+                found.map(Object::Scheduled).ok_or_else(|| not_scheduled(name))
+            }
         }
     }
 
@@ -57,6 +63,10 @@ impl Finder<'_> {
             Kind::Image => {
                 let images = self.client.list_images().await?;
                 return Ok(images.into_iter().map(Object::Image).collect());
+            }
+            Kind::Scheduled => {
+                let tags = self.client.list_schedule(self.namespace, "").await?;
+                return Ok(tags.into_iter().map(Object::Scheduled).collect());
             }
             Kind::Stream | Kind::StreamTag | Kind::ImageTag => {}
         }
@@ -77,6 +87,13 @@ impl Finder<'_> {
             _ => streams.iter().flat_map(|s| table::tags_of(s, false)).map(Object::ImageTag).collect(),
         })
     }
+}
+
+fn not_scheduled(name: &str) -> Failure {
+    let why = format!(
+        "schedule \"{name}\" not found: the tag is not on the schedule, and its last import did not fail"
+    );
+    Failure::server("NotFound", &why)
 }
 
 fn bad_name(kind: Kind) -> Failure {

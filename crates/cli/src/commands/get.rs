@@ -8,7 +8,8 @@ use crate::print::age::Now;
 use crate::print::output::View;
 use crate::print::table::Layout;
 
-/// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image.
+/// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image, schedule (tags that
+/// are checked again).
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
@@ -132,7 +133,7 @@ mod tests {
                 Kind::ImageTag => {
                     streams.iter().flat_map(|s| table::tags_of(s, false)).map(Object::ImageTag).collect()
                 }
-                Kind::StreamImage | Kind::Image => Vec::new(),
+                Kind::StreamImage | Kind::Image | Kind::Scheduled => Vec::new(),
             }
         };
         let objects = match &targets {

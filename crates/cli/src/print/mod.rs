@@ -8,6 +8,7 @@ pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
 pub(crate) mod output;
+pub(crate) mod schedule;
 pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod tabs;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tagtrail_api::v1::{
-    HistoryItem, Image, ImageStream, ImageStreamTag, ReferencePolicy, SourceKind, TagSpec, TagStatus,
+    HistoryItem, Image, ImageStream, ImageStreamTag, ReferencePolicy, ScheduledTag, SourceKind, TagSpec,
+    TagStatus,
 };
 
 use crate::k8s;
 use crate::kinds::Kind;
 use crate::print::age::Now;
-use crate::print::tabs;
+use crate::print::{schedule, tabs};
 
 /// Something `get` can show.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub(crate) enum Object {
     },
     /// An image.
     Image(Image),
+    /// A tag that is checked again without anybody asking.
+    Scheduled(ScheduledTag),
 }
 
 /// How the rows are to be shown.
@@ -59,6 +62,7 @@ impl Object {
             Self::ImageTag(_) => Kind::ImageTag,
             Self::StreamImage { .. } => Kind::StreamImage,
             Self::Image(_) => Kind::Image,
+            Self::Scheduled(_) => Kind::Scheduled,
         }
     }
 
@@ -71,6 +75,7 @@ impl Object {
             }
             Self::StreamImage { name, .. } => name.clone(),
             Self::Image(image) => image.digest.clone(),
+            Self::Scheduled(tag) => format!("{}:{}", tag.stream, tag.tag),
         }
     }
 
@@ -79,7 +84,15 @@ impl Object {
         match self {
             Self::Stream(stream) | Self::StreamImage { stream, .. } => Some(stream),
             Self::StreamTag(tag) | Self::ImageTag(tag) => tag.stream.as_ref(),
-            Self::Image(_) => None,
+            Self::Image(_) | Self::Scheduled(_) => None,
+        }
+    }
+
+    /// The namespace it lives in. An image lives in none.
+    fn namespace(&self) -> &str {
+        match self {
+            Self::Scheduled(tag) => &tag.namespace,
+            other => other.stream().map(|stream| stream.namespace.as_str()).unwrap_or_default(),
         }
     }
 
@@ -91,6 +104,7 @@ impl Object {
             Self::ImageTag(tag) => k8s::image_tag(tag),
             Self::StreamImage { stream, image, name } => k8s::image_stream_image(stream, image, name),
             Self::Image(image) => k8s::whole_image(image),
+            Self::Scheduled(tag) => schedule::in_json(tag),
         }
     }
 
@@ -127,6 +141,7 @@ impl Object {
                 cells
             }
             Self::Image(image) => vec![image.docker_image_reference.clone()],
+            Self::Scheduled(tag) => schedule::cells(tag, wide, now),
         }
     }
 }
@@ -146,9 +161,7 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
     for object in objects {
         let stream = object.stream();
         let mut row: Vec<String> = Vec::new();
-        row.extend(
-            layout.namespaces.then(|| stream.map(|stream| stream.namespace.clone()).unwrap_or_default()),
-        );
+        row.extend(layout.namespaces.then(|| object.namespace().to_owned()));
         let name = object.name();
         row.push(if layout.kinds { format!("{}/{name}", object.kind().singular()) } else { name });
         row.extend(object.cells(layout.wide, now).iter().map(|cell| tabs::one_line(cell)));
@@ -198,6 +211,7 @@ fn headers(kind: Kind, wide: bool) -> &'static [&'static str] {
         (Kind::StreamImage, false) => &["UPDATED"],
         (Kind::StreamImage, true) => &["UPDATED", "IMAGE REFERENCE", "IMAGE NAME"],
         (Kind::Image, _) => &["IMAGE REFERENCE"],
+        (Kind::Scheduled, wide) => schedule::headers(wide),
     }
 }
 
