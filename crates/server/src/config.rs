@@ -40,14 +40,36 @@ pub struct Repository {
 /// How images are imported.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// How often scheduled tags are looked after.
-    pub scheduled_interval: Duration,
+    /// How often scheduled tags are checked, and failed ones tried again.
+    pub intervals: Intervals,
     /// How many tags of a whole repository are imported at once, by priority.
     pub max_images_per_repository: usize,
     /// Whether registries in private networks may be asked.
     pub allow_private_networks: bool,
     /// How many requests a second one registry host gets from what is done in the background.
     pub requests_per_second: f64,
+}
+
+/// How often tags are checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Intervals {
+    /// A tag on the schedule that has no interval of its own.
+    pub scheduled: Duration,
+    /// When a failed tag is tried again first. After each further failure it is twice as long,
+    pub first_retry: Duration,
+    /// up to this.
+    pub longest_retry: Duration,
+}
+
+impl Default for Intervals {
+    /// The schedule is OpenShift's (spec §3.8).
+    fn default() -> Self {
+        Self {
+            scheduled: Duration::from_secs(900),
+            first_retry: Duration::from_secs(60),
+            longest_retry: Duration::from_secs(3600),
+        }
+    }
 }
 
 /// What flags say; they win over everything else.
@@ -94,7 +116,9 @@ pub enum ConfigError {
 
 /// Most images of one repository import: its events are one indivisible run.
 const MAX_IMAGES_PER_REPOSITORY: usize = limits::TAGS_PER_COMMAND;
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// As for the interval of a tag of its own.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(*limits::INTERVAL_SECONDS.start() as u64);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(*limits::INTERVAL_SECONDS.end() as u64);
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -112,6 +136,8 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct ImportSection {
     scheduled_interval: Option<String>,
+    first_retry: Option<String>,
+    longest_retry: Option<String>,
     max_images_per_repository: Option<i64>,
     allow_private_networks: Option<bool>,
     requests_per_second: Option<f64>,
@@ -184,16 +210,26 @@ impl Config {
 
 impl ImportSection {
     fn check(self, listen: SocketAddr) -> Result<Import, ConfigError> {
-        let fail =
-            |key: &str, reason: String| Err(ConfigError::Content { place: format!("import.{key}"), reason });
-        let text = self.scheduled_interval.unwrap_or_else(|| "15m".into());
-        let scheduled_interval = match humantime::parse_duration(&text) {
-            Ok(interval) if interval >= SHORTEST_INTERVAL => interval,
-            Ok(_) => return fail("scheduled_interval", format!("\"{text}\" is shorter than one second")),
-            Err(e) => {
-                return fail("scheduled_interval", format!("\"{text}\" is no duration such as 15m: {e}"));
+        fn fail<T>(key: &str, reason: String) -> Result<T, ConfigError> {
+            Err(ConfigError::Content { place: format!("import.{key}"), reason })
+        }
+        let usual = Intervals::default();
+        let interval = |key: &str, text: Option<String>, usual: Duration| {
+            let Some(text) = text else { return Ok(usual) };
+            match humantime::parse_duration(&text) {
+                Ok(interval) if (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) => Ok(interval),
+                Ok(_) => fail(key, format!("\"{text}\" is not between one second and 30 days")),
+                Err(e) => fail(key, format!("\"{text}\" is no duration such as 15m: {e}")),
             }
         };
+        let intervals = Intervals {
+            scheduled: interval("scheduled_interval", self.scheduled_interval, usual.scheduled)?,
+            first_retry: interval("first_retry", self.first_retry, usual.first_retry)?,
+            longest_retry: interval("longest_retry", self.longest_retry, usual.longest_retry)?,
+        };
+        if intervals.longest_retry < intervals.first_retry {
+            fail("longest_retry", "it is shorter than first_retry".into())?;
+        }
         let max_images_per_repository = match self.max_images_per_repository.unwrap_or(50) {
             // OpenShift's word for "all of them", as far as one import can go.
             -1 => MAX_IMAGES_PER_REPOSITORY,
@@ -208,12 +244,7 @@ impl ImportSection {
         let allow_private_networks = self.allow_private_networks.unwrap_or(listen.ip().is_loopback());
         let usual = tagtrail_importer::Config::default().requests_per_second;
         let requests_per_second = self.requests_per_second.unwrap_or(usual);
-        Ok(Import {
-            scheduled_interval,
-            max_images_per_repository,
-            allow_private_networks,
-            requests_per_second,
-        })
+        Ok(Import { intervals, max_images_per_repository, allow_private_networks, requests_per_second })
     }
 }
 
@@ -303,7 +334,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:7400");
         assert_eq!(config.http_listen.to_string(), "127.0.0.1:7401");
         assert_eq!(config.data_dir, Path::new("tagtrail-data"));
-        assert_eq!(config.import.scheduled_interval, Duration::from_secs(900));
+        assert_eq!(config.import.intervals.scheduled, Duration::from_secs(900));
         assert_eq!(config.import.max_images_per_repository, 50);
         assert!(config.import.allow_private_networks);
     }
@@ -317,7 +348,7 @@ mod tests {
         let config = load(toml, flags, &env).expect("good");
         assert_eq!(config.listen.port(), 9);
         assert_eq!(config.http_listen.port(), 2);
-        assert_eq!(config.import.scheduled_interval, Duration::from_secs(2));
+        assert_eq!(config.import.intervals.scheduled, Duration::from_secs(2));
     }
 
     #[test]
@@ -332,6 +363,8 @@ mod tests {
             &[],
             "import.scheduled_interval cannot be used: \"soon\"",
         );
+        check("[import]\nscheduled_interval = '1ms'", &[], "not between one second and 30 days");
+        check("[import]\nlongest_retry = '30s'", &[], "import.longest_retry cannot be used: it is shorter");
         check("[import]\nmax_images_per_repository = 0", &[], "0 is not between 1 and 1000, nor -1");
         check("listen = 'here'", &[], "\"here\" is not an address");
         check("listen = '0.0.0.0:7400'", &[], "--allow-unauthenticated");

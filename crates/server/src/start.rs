@@ -100,7 +100,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (stop, stopped) = watch::channel(false);
     let (alive, mut writer_alive) = watch::channel(true);
     let chance = outside.clone();
-    let work = Arc::new(Work::new(config.import.scheduled_interval, move || chance.fraction()));
+    let work = Arc::new(Work::new(config.import.intervals, move || chance.fraction()));
     let (writer, queue) = Writer::new();
     let internal_registry = Some(config.repository.internal.clone()).filter(|host| !host.is_empty());
     let importing =

@@ -1,11 +1,12 @@
 //! What is checked without anybody asking.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tagtrail_api::v1;
 use tagtrail_api::v1::schedule_service_server::ScheduleService;
 use tagtrail_domain::check::Reason;
-use tagtrail_domain::{StreamKey, TagName, Timestamp};
+use tagtrail_domain::{StreamKey, StreamState, TagName, Timestamp};
 use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors};
@@ -44,8 +45,29 @@ impl ScheduleService for Services {
             _ => String::new(),
         };
         let wall = self.outside.now();
-        let tags = listed.into_iter().map(|listed| shown(listed, wall)).collect();
+        let mut tags: Vec<_> = listed.iter().map(|listed| shown(listed, wall)).collect();
+        self.tell_failures(&listed, &mut tags);
         Ok(Response::new(v1::ListScheduleResponse { tags, next_page_token }))
+    }
+}
+
+impl Services {
+    /// A tag that was not checked since the start may be known to have failed: the log says so.
+    fn tell_failures(&self, listed: &[Listed], shown: &mut [v1::ScheduledTag]) {
+        let unchecked = |(listed, _): &(&Listed, &mut v1::ScheduledTag)| listed.last.is_none();
+        let mut state: Option<(&StreamKey, Arc<StreamState>)> = None;
+        for (listed, shown) in listed.iter().zip(shown).filter(unchecked) {
+            if state.as_ref().is_none_or(|(key, _)| **key != listed.key) {
+                state = Some((&listed.key, self.view.stream(&listed.key)));
+            }
+            let stream = state.as_ref().and_then(|(_, state)| state.life.as_ref());
+            let tag = stream.and_then(|stream| stream.tags.get(&listed.tag));
+            if let Some(condition) = tag.and_then(|tag| tag.condition.as_ref()) {
+                shown.last_check_at = Some(to_proto::timestamp(condition.since));
+                shown.set_last_result(v1::CheckResult::Failed);
+                shown.failure = Some(to_proto::failure(&condition.failure));
+            }
+        }
     }
 }
 
@@ -61,33 +83,33 @@ fn token(text: &str) -> Result<Option<(StreamKey, TagName)>, Status> {
     parse().map(Some).ok_or_else(|| errors::bad_page_token(text))
 }
 
-fn shown(listed: Listed, now: Timestamp) -> v1::ScheduledTag {
+fn shown(listed: &Listed, now: Timestamp) -> v1::ScheduledTag {
     let (mut result, mut moved_to, mut failure) = (v1::CheckResult::Unspecified, String::new(), None);
     let last_check_at = listed.last.as_ref().map(|last| to_proto::timestamp(last.at));
-    match listed.last.map(|last| last.outcome) {
+    match listed.last.as_ref().map(|last| &last.outcome) {
         None | Some(Outcome::Dropped) => {}
         Some(Outcome::Unchanged) => result = v1::CheckResult::Unchanged,
         Some(Outcome::Moved(digest)) => {
             (result, moved_to) = (v1::CheckResult::Moved, digest.to_string());
         }
         Some(Outcome::Failed(why)) => {
-            (result, failure) = (v1::CheckResult::Failed, Some(to_proto::failure(&why)));
+            (result, failure) = (v1::CheckResult::Failed, Some(to_proto::failure(why)));
         }
         Some(Outcome::PutOff(_, why)) => {
-            (result, failure) = (v1::CheckResult::PutOff, Some(to_proto::failure(&why)));
+            (result, failure) = (v1::CheckResult::PutOff, Some(to_proto::failure(why)));
         }
         Some(Outcome::Ours(why)) => {
-            let why = v1::Failure { message: why, ..v1::Failure::default() };
+            let why = v1::Failure { message: why.clone(), ..v1::Failure::default() };
             (result, failure) = (v1::CheckResult::NotTaken, Some(why));
         }
     }
-    let (late, late_because) = listed.late.unwrap_or_default();
+    let (late, late_because) = listed.late.clone().unwrap_or_default();
     let next_check_at = listed.due_in.map(|due_in| to_proto::timestamp(later(now, due_in, late)));
     v1::ScheduledTag {
         namespace: listed.key.namespace.to_string(),
         stream: listed.key.name.to_string(),
         tag: listed.tag.to_string(),
-        source: listed.source,
+        source: listed.source.clone(),
         scheduled: listed.reason == Reason::Scheduled,
         interval_seconds: seconds(listed.interval),
         last_check_at,

@@ -5,10 +5,12 @@ mod pending;
 mod schedule;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tagtrail_domain::{Fact, Recorded, StreamKey, StreamState, TagName, Timestamp};
 use tagtrail_projection::View;
+
+use crate::config::Intervals;
 
 pub(crate) use pending::{Imported, Pending, Task};
 pub(crate) use schedule::{Check, Listed, Next, Outcome, Place, Schedule, Seen};
@@ -22,11 +24,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// No work yet. Tags without an interval of their own are checked once in `interval`; `draw` gives random numbers
-    /// of at least 0 and less than 1.
+    /// No work yet. `draw` gives random numbers of at least 0 and less than 1.
     #[must_use]
-    pub(crate) fn new(interval: Duration, draw: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        Self { pending: Pending::default(), schedule: Schedule::new(interval, draw) }
+    pub(crate) fn new(intervals: Intervals, draw: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self { pending: Pending::default(), schedule: Schedule::new(intervals, draw) }
     }
 
     /// Takes up the work that a start finds in the read model. `wall` and `now` are the same moment.

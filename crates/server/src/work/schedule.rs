@@ -20,16 +20,13 @@ use tagtrail_domain::{
 use tagtrail_importer::Wait;
 use tokio::sync::Notify;
 
+use crate::config::Intervals;
 use crate::importing::Question;
 
 /// How many checks are under way at a time.
 const AT_ONCE: usize = 64;
 /// How many of them at one registry host: a silent one is not to take all.
 const AT_ONCE_PER_HOST: usize = 8;
-/// When a failed tag is tried again first. Then twice as long after each failure,
-const FIRST_RETRY: Duration = Duration::from_secs(60);
-/// up to this.
-const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// When a check is made again that came to nothing for a reason of our own: a full queue, a disk.
 const OUR_RETRY: Duration = Duration::from_secs(10);
 /// A turn is not asked for again sooner.
@@ -39,7 +36,7 @@ const LATE: Duration = Duration::from_secs(2);
 
 /// The tags that are checked again.
 pub(crate) struct Schedule {
-    interval: Duration,
+    intervals: Intervals,
     /// A random number of at least 0 and less than 1.
     draw: Box<dyn Fn() -> f64 + Send + Sync>,
     table: Mutex<Table>,
@@ -187,10 +184,10 @@ pub(crate) struct Listed {
 }
 
 impl Schedule {
-    /// Nothing to check yet. Tags without an interval of their own are checked once in `interval`.
+    /// Nothing to check yet.
     #[must_use]
-    pub(crate) fn new(interval: Duration, draw: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        Self { interval, draw: Box::new(draw), table: Mutex::default(), arrived: Notify::new() }
+    pub(crate) fn new(intervals: Intervals, draw: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self { intervals, draw: Box::new(draw), table: Mutex::default(), arrived: Notify::new() }
     }
 
     /// Takes up the tags of a stream at the start: whatever was due meanwhile is spread over one interval.
@@ -201,7 +198,7 @@ impl Schedule {
             let Some(mut entry) = self.wanted(&stream.uid, state, now) else { continue };
             if let Some(condition) = &state.condition {
                 let failing = u64::try_from(wall.seconds - condition.since.seconds).unwrap_or(0);
-                entry.failures = failures_in(Duration::from_secs(failing));
+                entry.failures = failures_in(Duration::from_secs(failing), self.intervals.first_retry);
             }
             let failures = state.condition.is_some().then_some(entry.failures);
             entry.due = now + self.delay(entry.interval, failures).mul_f64((self.draw)());
@@ -279,8 +276,10 @@ impl Schedule {
         let source = spec.source.as_ref()?.name.clone();
         let reference = ImageReference::parse(&source).ok()?;
         let interval = match reason {
-            Reason::Scheduled => spec.import_policy.interval.map_or(self.interval, |own| own.duration()),
-            Reason::Failed => LONGEST_RETRY,
+            Reason::Scheduled => {
+                spec.import_policy.interval.map_or(self.intervals.scheduled, |own| own.duration())
+            }
+            Reason::Failed => self.intervals.longest_retry,
         };
         let subject = Subject { uid: uid.to_owned(), source, reference };
         let entry = Entry {
@@ -300,9 +299,10 @@ impl Schedule {
     /// than others, and one on the schedule never later than its interval says.
     fn delay(&self, interval: Duration, failures: Option<u32>) -> Duration {
         let Some(failures) = failures else { return interval };
-        let doubled = FIRST_RETRY.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
+        let Intervals { first_retry, longest_retry, .. } = self.intervals;
+        let doubled = first_retry.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
         // Up to half as long again, so that those that failed together do not come back together.
-        doubled.min(LONGEST_RETRY).mul_f64(1.0 + (self.draw)() / 2.0).min(interval)
+        doubled.min(longest_retry).mul_f64(1.0 + (self.draw)() / 2.0).min(interval)
     }
 
     /// Tags that are set together are not to be checked together for ever after.
@@ -533,8 +533,8 @@ fn host(reference: &ImageReference) -> String {
 }
 
 /// How often a tag will have been tried that has failed for so long, each time twice as long after the last.
-fn failures_in(failing: Duration) -> u32 {
-    (failing.as_secs() / FIRST_RETRY.as_secs()).checked_ilog2().map_or(0, |doublings| doublings + 1)
+fn failures_in(failing: Duration, first_retry: Duration) -> u32 {
+    (failing.as_secs() / first_retry.as_secs().max(1)).checked_ilog2().map_or(0, |doublings| doublings + 1)
 }
 
 #[cfg(test)]

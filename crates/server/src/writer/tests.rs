@@ -1,7 +1,6 @@
 //! The writer on a log in memory and a read model of its own.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -85,7 +84,7 @@ impl Bench {
         let clock = self.clock.clone();
         let outside = Outside::of(move || Timestamp::new(clock.load(Ordering::SeqCst), 0), || [7; 16]);
         let log = Arc::new(Disk { log: self.log.clone(), mood: self.mood.clone() });
-        let work = Arc::new(Work::new(Duration::from_secs(900), || 0.5));
+        let work = Arc::new(Work::new(crate::config::Intervals::default(), || 0.5));
         let (queue, says) = (self.queue.take().expect("once"), self.says.take().expect("once"));
         let started = queue.start(log, self.view.clone(), work, outside, None, says);
         self.thread = Some(started.expect("a thread"));

@@ -8,8 +8,6 @@ use tagtrail_domain::{FailureKind, HistoryItem, Stream, state::Current};
 
 use super::*;
 
-const INTERVAL: Duration = Duration::from_secs(900);
-
 fn key(name: &str) -> StreamKey {
     StreamKey::parse("test", name).expect("valid")
 }
@@ -70,7 +68,7 @@ struct Day {
 impl Day {
     /// Chance always draws `chance`.
     fn new(chance: f64) -> Self {
-        let schedule = Schedule::new(INTERVAL, move || chance);
+        let schedule = Schedule::new(Intervals::default(), move || chance);
         Self { schedule, start: Instant::now(), under_way: RefCell::default(), closed: BTreeMap::new() }
     }
 
@@ -133,7 +131,7 @@ fn what_is_set_together_is_not_checked_together() {
     let fractions = [0.0, 0.25, 0.5, 0.75];
     let drawn = std::sync::atomic::AtomicUsize::new(0);
     let draw = move || fractions[drawn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 4];
-    let day = Day { schedule: Schedule::new(INTERVAL, draw), ..Day::new(0.0) };
+    let day = Day { schedule: Schedule::new(Intervals::default(), draw), ..Day::new(0.0) };
     day.changed(0, "p", "u a=quay.io/x! b=quay.io/x! c=quay.io/x! d=quay.io/x!");
     let due: Vec<u64> = day.list(0).iter().map(|t| t.due_in.expect("waits").as_secs()).collect();
     assert_eq!(due, [450, 562, 675, 787]);
