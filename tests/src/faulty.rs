@@ -8,9 +8,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -48,8 +49,18 @@ pub enum Fault {
     Silent,
     /// Status 500.
     InternalError,
+    /// Status 404: no such manifest.
+    NotFound,
+    /// Status 401.
+    Unauthorized,
+    /// Status 403.
+    Denied,
     /// Status 429.
     TooManyRequests,
+    /// Status 429, and for how many seconds one shall wait.
+    BusyFor(u32),
+    /// The same, as the time at which one may come again.
+    BusyUntil(SystemTime),
     /// A redirection to where it came from.
     RedirectLoop,
 }
@@ -60,6 +71,7 @@ pub struct Faulty {
     content: Arc<Mutex<Content>>,
     stopped: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
+    fetched: Arc<AtomicUsize>,
 }
 
 impl Faulty {
@@ -69,20 +81,21 @@ impl Faulty {
         let port = listener.local_addr()?.port();
         let content = Arc::new(Mutex::new(Content { fault: Fault::None, build: 1 }));
         let stopped = Arc::new(AtomicBool::new(false));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (shared, stop, counter) = (Arc::clone(&content), Arc::clone(&stopped), Arc::clone(&asked));
+        let (asked, fetched) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (shared, stop) = (Arc::clone(&content), Arc::clone(&stopped));
+        let counters = (Arc::clone(&asked), Arc::clone(&fetched));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
                 let shared = Arc::clone(&shared);
-                let (stop, counter) = (Arc::clone(&stop), Arc::clone(&counter));
+                let (stop, counters) = (Arc::clone(&stop), counters.clone());
                 // A client that goes away in the middle of an answer is no failure of ours.
-                thread::spawn(move || drop(answer(stream, &shared, &stop, &counter)));
+                thread::spawn(move || drop(answer(stream, &shared, &stop, (&counters.0, &counters.1))));
             }
         });
-        Ok(Faulty { port, content, stopped, asked })
+        Ok(Faulty { port, content, stopped, asked, fetched })
     }
 
     /// `127.0.0.1:PORT`, as it stands before the first slash of a reference.
@@ -98,6 +111,11 @@ impl Faulty {
     /// Replaces the image by a new one.
     pub fn rebuild(&self) {
         self.content().build += 1;
+    }
+
+    /// How often a manifest has been fetched, and not only looked at by HEAD.
+    pub fn fetched(&self) -> usize {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     /// How often a manifest has been asked for.
@@ -161,7 +179,7 @@ fn answer(
     mut stream: TcpStream,
     shared: &Mutex<Content>,
     stop: &AtomicBool,
-    asked: &AtomicUsize,
+    (asked, fetched): (&AtomicUsize, &AtomicUsize),
 ) -> Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let Some(request) = lines.next().transpose()? else { return Ok(()) };
@@ -200,6 +218,7 @@ fn answer(
         }
         (path, _) if path.starts_with("/v2/team/app/manifests/") => {
             asked.fetch_add(1, Ordering::Relaxed);
+            fetched.fetch_add(usize::from(!head_only), Ordering::Relaxed);
         }
         _ => return send("404 Not Found", "application/json", "", r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
     }
@@ -228,6 +247,24 @@ fn answer(
         Fault::TooManyRequests => {
             let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
             send("429 Too Many Requests", "application/json", "", body)
+        }
+        Fault::BusyFor(seconds) => {
+            send("429 Too Many Requests", "text/plain", &format!("Retry-After: {seconds}\r\n"), "busy")
+        }
+        Fault::BusyUntil(time) => {
+            let time = DateTime::<Utc>::from(time).format("%a, %d %b %Y %H:%M:%S GMT");
+            send("429 Too Many Requests", "text/plain", &format!("Retry-After: {time}\r\n"), "busy")
+        }
+        Fault::NotFound => {
+            send("404 Not Found", "application/json", "", r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#)
+        }
+        Fault::Unauthorized => {
+            send("401 Unauthorized", "application/json", "", r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#)
+        }
+        Fault::Denied => {
+            let body =
+                r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
+            send("403 Forbidden", "application/json", "", body)
         }
         Fault::RedirectLoop => send("302 Found", "text/plain", &format!("Location: {path}\r\n"), ""),
         Fault::NoHttp => Ok(stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")?),

@@ -13,6 +13,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use chrono::DateTime;
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port};
@@ -24,13 +25,26 @@ pub const USER: (&str, &str) = ("puller", "s3cret");
 /// `USER` as `htpasswd -B` writes it. The cost is the lowest there is: this guards nothing.
 const HTPASSWD: &str = "puller:$2y$04$DpHyC2ptl3qYd/DQ9cZezubdZOdO8Y0lEC2jy/oGQeKW06pmRzxvm\n";
 
+/// Where a registry writes what it says, and what it is asked.
+const LOG: &str = "registry.log";
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running registry on 127.0.0.1 over plain HTTP. It ends when dropped.
 pub struct Registry {
     port: u16,
     _process: Process,
-    _files: TempDir,
+    files: TempDir,
+}
+
+/// One request that a registry was sent.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Asked {
+    /// The second in which it was answered, since 1970.
+    pub second: i64,
+    /// `GET`, `HEAD`, ...
+    pub method: String,
+    /// Such as `/v2/team/app/manifests/v1`.
+    pub path: String,
 }
 
 /// What a registry does before it answers.
@@ -54,7 +68,7 @@ impl Registry {
     pub fn serve(storage: &Storage, port: u16, access: Access) -> Result<Registry> {
         let files = tempfile::tempdir()?;
         let config = files.path().join("config.yml");
-        let log = files.path().join("registry.log");
+        let log = files.path().join(LOG);
         fs::write(files.path().join("htpasswd"), HTPASSWD)?;
         fs::write(&config, configuration(storage.path(), port, access, files.path()))?;
         let mut process = Process::start(Command::new("docker-registry").arg("serve").arg(&config), &log)?;
@@ -64,7 +78,7 @@ impl Registry {
         });
         let expected = if access == Access::Password { 401 } else { 200 };
         match ready {
-            Some(Ok(status)) if status == expected => Ok(Registry { port, _process: process, _files: files }),
+            Some(Ok(status)) if status == expected => Ok(Registry { port, _process: process, files }),
             other => bail!("no registry on port {port} ({other:?}):\n{}", process.last_words()),
         }
     }
@@ -72,6 +86,12 @@ impl Registry {
     /// `127.0.0.1:PORT`, as it stands before the first slash of a reference.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Everything the registry was asked, in order, from its access log.
+    pub fn asked(&self) -> Result<Vec<Asked>> {
+        let log = fs::read_to_string(self.files.path().join(LOG))?;
+        Ok(log.lines().filter_map(asked).collect())
     }
 
     /// Calls `fill_registry.py` with `arguments` against this registry: `push`, `retag`, `delete`, ...
@@ -114,6 +134,21 @@ impl Storage {
         &self.path
     }
 
+    /// Gives the image of a tag to more tags of its repository.
+    pub fn copy_tag(&self, repository: &str, tag: &str, to: impl IntoIterator<Item = String>) -> Result<()> {
+        let tags = self.repository(repository).join("_manifests/tags");
+        to.into_iter().try_for_each(|to| copy(&tags.join(tag), &tags.join(to)))
+    }
+
+    /// Copies a repository with all of its tags.
+    pub fn copy_repository(&self, from: &str, to: &str) -> Result<()> {
+        copy(&self.repository(from), &self.repository(to))
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.path.join("docker/registry/v2/repositories").join(name)
+    }
+
     fn own(directory: TempDir) -> Storage {
         Storage { path: directory.path().to_owned(), _own: Some(directory) }
     }
@@ -124,10 +159,19 @@ pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(name)
 }
 
+/// A line such as `127.0.0.1 - - [23/Nov/2026:12:00:00 +0000] "GET /v2/ HTTP/1.1" 200 2 "" "tagtrail/0.1.0"`.
+fn asked(line: &str) -> Option<Asked> {
+    let (time, rest) = line.split_once('[')?.1.split_once("] \"")?;
+    let mut words = rest.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let second = DateTime::parse_from_str(time, "%d/%b/%Y:%H:%M:%S %z").ok()?.timestamp();
+    Some(Asked { second, method, path })
+}
+
 fn configuration(storage: &Path, port: u16, access: Access, files: &Path) -> String {
     let mut text = format!(
         "version: 0.1\n\
-         log: {{level: error, accesslog: {{disabled: true}}}}\n\
+         log: {{level: error}}\n\
          storage:\n\
          \x20 filesystem: {{rootdirectory: \"{}\"}}\n\
          \x20 delete: {{enabled: true}}\n\
@@ -168,11 +212,11 @@ fn standard_content() -> Result<PathBuf> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            fs::create_dir_all(&target)?;
             copy(&entry.path(), &target)?;
         } else {
             fs::copy(entry.path(), target)?;

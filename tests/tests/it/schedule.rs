@@ -1,0 +1,303 @@
+//! Checks that nobody asks for: each tag once in its interval, however many there are; registries spared; failures
+//! tried again; and a list that tells of all this.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+use tagtrail_api::v1::event::Fact;
+use tagtrail_api::v1::{Event, FailureKind};
+use tagtrail_tests::client::Client;
+use tagtrail_tests::faulty::{Fault, Faulty};
+use tagtrail_tests::process::free_port;
+use tagtrail_tests::registry::{Access, Asked, Registry, Storage};
+use tagtrail_tests::server::{Options, Server};
+use tagtrail_tests::wait;
+
+use crate::api::Api;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn configured(import: &str) -> Server {
+    let options = Options { config: format!("[import]\n{import}\n"), ..Options::default() };
+    Server::start(options).expect("the server starts")
+}
+
+fn done(client: &Client, line: &str) {
+    let printed = client.run(&line.split(' ').collect::<Vec<_>>()).expect("tagtrail runs");
+    assert_eq!(printed.rc, 0, "{line}: {printed:?}");
+}
+
+fn fails(client: &Client, line: &str) {
+    let printed = client.run(&line.split(' ').collect::<Vec<_>>()).expect("tagtrail runs");
+    assert_eq!(printed.rc, 1, "{line}: {printed:?}");
+}
+
+/// What `get schedule` knows of a tag.
+fn known(client: &Client, tag: &str) -> Value {
+    client.json(&["get", "schedule", tag, "-o", "json"]).expect("the tag is on the list")
+}
+
+fn failures(events: &[Event]) -> Vec<FailureKind> {
+    let failure = |event: &Event| match &event.fact {
+        Some(Fact::ImportFailed(failed)) => failed.failure.as_ref().map(|failure| failure.kind()),
+        _ => None,
+    };
+    events.iter().filter_map(failure).collect()
+}
+
+/// The image is not there when the tag is set, and comes later. Meanwhile the same failure is not written twice.
+#[test]
+fn a_tag_that_failed_is_tried_again_until_it_works() {
+    let registry = Faulty::start().expect("a registry");
+    let server = configured("first_retry = '1s'\nlongest_retry = '2s'");
+    let client = server.client();
+    registry.turn(Fault::NotFound);
+    fails(&client, &format!("tag {}/team/app:v1 app:v1 --insecure --wait", registry.host()));
+    let failed = client.head().expect("status");
+    assert_eq!(known(&client, "app:v1")["spec"]["scheduled"], false);
+    wait::until(SOON, || (registry.asked() >= 4).then_some(())).expect("it is asked again and again");
+    assert_eq!(client.head().expect("status"), failed, "the same failure is not news");
+    let schedule = known(&client, "app:v1");
+    assert_eq!(schedule["status"]["result"], "failed", "{schedule}");
+    assert_eq!(schedule["status"]["failure"], "not found", "{schedule}");
+
+    registry.turn(Fault::None);
+    let moved = || {
+        let events = Api::of(&server).events_after(failed);
+        events.into_iter().find(|event| matches!(event.fact, Some(Fact::TagMoved(_))))
+    };
+    let moved = wait::until(SOON, moved).expect("the image is imported at last");
+    assert_eq!(moved.command, "background-import");
+    let wish = Api::of(&server).events_after(moved.caused_by - 1).remove(0);
+    assert!(matches!(wish.fact, Some(Fact::TagSet(_))), "caused by the wish: {wish:?}");
+    let gone = client.run(&["get", "schedule", "app:v1"]).expect("tagtrail runs");
+    assert_eq!(gone.rc, 1, "there is nothing to check any more: {gone:?}");
+}
+
+#[test]
+fn what_a_registry_refuses_is_told_apart() {
+    let registry = Faulty::start().expect("a registry");
+    let server = configured("");
+    let client = server.client();
+    for (fault, kind) in [
+        (Fault::NotFound, FailureKind::NotFound),
+        (Fault::Unauthorized, FailureKind::Unauthorized),
+        (Fault::Denied, FailureKind::Denied),
+        (Fault::TooManyRequests, FailureKind::RateLimited),
+        (Fault::InternalError, FailureKind::BadAnswer),
+    ] {
+        registry.turn(fault);
+        let before = client.head().expect("status");
+        fails(&client, &format!("tag {}/team/app:v1 app:v1 --insecure --wait", registry.host()));
+        assert_eq!(failures(&Api::of(&server).events_after(before)), [kind], "{fault:?}");
+    }
+}
+
+/// A registry that has much to do is left alone for as long as it says, in seconds or as a time; that says nothing of
+/// the tag, so that nothing is written.
+#[test]
+fn a_registry_that_wants_to_be_left_alone_is() {
+    for date in [false, true] {
+        let registry = Faulty::start().expect("a registry");
+        let server = configured("scheduled_interval = '1s'");
+        let client = server.client();
+        for tag in ["v1", "v2", "v3"] {
+            done(
+                &client,
+                &format!("tag {}/team/app:v1 app:{tag} --insecure --scheduled --wait", registry.host()),
+            );
+        }
+        let head = client.head().expect("status");
+        let until = SystemTime::now() + Duration::from_secs(5);
+        registry.turn(if date { Fault::BusyUntil(until) } else { Fault::BusyFor(4) });
+        let asked = registry.asked();
+        let busy = wait::until(SOON, || (registry.asked() > asked).then_some(Instant::now()));
+        let busy = busy.expect("it is asked at least once");
+        // Those that were under way.
+        sleep(Duration::from_millis(500));
+        let asked = registry.asked();
+        let schedule = client.json(&["get", "schedule", "-o", "json"]).expect("the list");
+        let results: Vec<&Value> = ["0", "1", "2"]
+            .iter()
+            .map(|n| &schedule["items"][n.parse::<usize>().expect("a number")]["status"])
+            .filter(|status| status["result"] == "put off")
+            .collect();
+        assert!(!results.is_empty(), "{schedule}");
+        assert!(results.iter().all(|status| status["failure"] == "rate limited"), "{schedule}");
+        registry.turn(Fault::None);
+        while busy.elapsed() < Duration::from_millis(2_800) {
+            assert_eq!(registry.asked(), asked, "it is left alone, {:?} after it said so", busy.elapsed());
+            sleep(Duration::from_millis(20));
+        }
+        let resumed = wait::until(SOON, || (registry.asked() >= asked + 3).then_some(()));
+        resumed.expect("afterwards it is asked again");
+        assert_eq!(client.head().expect("status"), head, "nothing has moved and nothing is written");
+    }
+}
+
+/// A HEAD tells that nothing has moved, also after a restart, and also for one image of an index.
+#[test]
+fn an_unchanged_tag_costs_no_pull() {
+    let storage = Storage::shared().expect("the standard content");
+    let registry =
+        Registry::serve(&storage, free_port().expect("a port"), Access::Anonymous).expect("a registry");
+    let mut server = configured("scheduled_interval = '1s'");
+    for (source, tag) in [("library/python:3.7", "plain"), ("team/multi:list", "index")] {
+        let line = format!("tag {}/{source} app:{tag} --insecure --scheduled --wait", registry.host());
+        done(&server.client(), &line);
+    }
+    for restarted in [false, true] {
+        if restarted {
+            server.kill().expect("it can be killed");
+            server.restart().expect("it starts again");
+        }
+        let before = registry.asked().expect("a log").len();
+        let head = server.client().head().expect("status");
+        let heads = |asked: &[Asked]| asked.iter().filter(|asked| asked.method == "HEAD").count();
+        let asked = || registry.asked().expect("a log").split_off(before);
+        wait::until(SOON, || (heads(&asked()) >= 6).then_some(())).expect("both are looked at");
+        let pulls: Vec<Asked> =
+            asked().into_iter().filter(|a| a.method == "GET" && a.path != "/v2/").collect();
+        assert_eq!(pulls, [], "restarted: {restarted}");
+        assert_eq!(server.client().head().expect("status"), head);
+    }
+}
+
+#[test]
+fn a_tag_may_have_an_interval_of_its_own() {
+    let registry = Faulty::start().expect("a registry");
+    let server = configured("");
+    let client = server.client();
+    let source = format!("{}/team/app:v1", registry.host());
+    done(&client, &format!("tag {source} app:often --insecure --scheduled --interval 1s --wait"));
+    done(&client, &format!("tag {source} app:seldom --insecure --scheduled --wait"));
+    assert_eq!(known(&client, "app:seldom")["spec"]["interval"], "15m");
+    assert_eq!(known(&client, "app:often")["spec"]["interval"], "1s");
+    registry.rebuild();
+    let stream = || client.json(&["get", "is", "app", "-o", "json"]).expect("the stream");
+    let newest = |stream: &Value, tag: &str| {
+        let tags = stream["status"]["tags"].as_array().cloned().unwrap_or_default();
+        let tag = tags.into_iter().find(|status| status["tag"] == tag).expect("the tag");
+        tag["items"][0]["image"].as_str().unwrap_or_default().to_owned()
+    };
+    let moved = wait::until(SOON, || (newest(&stream(), "often") == registry.digest()).then_some(()));
+    moved.expect("it follows");
+    assert_ne!(newest(&stream(), "seldom"), registry.digest());
+    assert_eq!(known(&client, "app:often")["metadata"]["name"], "app:often");
+}
+
+const REPOSITORIES: usize = 20;
+const TAGS: usize = 100;
+/// So many tags has `team/app` in the standard content.
+const OF_THEIR_OWN: usize = 8;
+/// Requests a second.
+const ENOUGH: usize = 250;
+const TOO_FEW: usize = 100;
+
+/// Two thousand tags on the schedule, each following a tag of its own.
+fn two_thousand(config: &str) -> (Registry, Storage, Server) {
+    let storage = Storage::filled().expect("the standard content");
+    storage.copy_tag("team/app", "dev", (0..TAGS - OF_THEIR_OWN).map(|n| format!("t{n:02}"))).expect("tags");
+    for n in 0..REPOSITORIES {
+        storage.copy_repository("team/app", &format!("scale/r{n:02}")).expect("a repository");
+    }
+    let registry =
+        Registry::serve(&storage, free_port().expect("a port"), Access::Anonymous).expect("a registry");
+    let server = configured(&format!("max_images_per_repository = {TAGS}\n{config}"));
+    let client = server.client();
+    for n in 0..REPOSITORIES {
+        let from = format!("{}/scale/r{n:02}", registry.host());
+        done(&client, &format!("import-image r{n:02} --from={from} --all --confirm --scheduled --insecure"));
+    }
+    (registry, storage, server)
+}
+
+/// How often each tag was looked at, and no other request but pings.
+fn looks_at_each(asked: &[Asked]) -> BTreeMap<&str, usize> {
+    let mut looks = BTreeMap::new();
+    for asked in asked.iter().filter(|asked| asked.path != "/v2/") {
+        assert_eq!(asked.method, "HEAD", "an unchanged tag costs no pull: {asked:?}");
+        *looks.entry(asked.path.as_str()).or_default() += 1;
+    }
+    looks
+}
+
+/// The most requests within any `seconds` seconds of the clock.
+fn densest(asked: &[Asked], seconds: i64) -> usize {
+    let starts = asked.iter().map(|asked| asked.second);
+    starts
+        .map(|start| asked.iter().filter(|a| (start..start + seconds).contains(&a.second)).count())
+        .max()
+        .unwrap_or(0)
+}
+
+/// The requests of whole seconds, from the next one on, for so long.
+fn watched(registry: &Registry, time: Duration) -> Vec<Asked> {
+    let second =
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() as i64;
+    let start = second() + 1;
+    let end = start + time.as_secs() as i64;
+    // And a second more, for what is written to the log.
+    sleep(time + Duration::from_secs(2));
+    let mut asked = registry.asked().expect("a log");
+    asked.retain(|asked| (start..end).contains(&asked.second));
+    asked
+}
+
+/// 2,000 tags in 20 repositories, each to be looked at every ten seconds: 200 requests a second.
+#[test]
+fn two_thousand_tags_are_each_checked_once_in_their_interval() {
+    let (registry, _storage, mut server) =
+        two_thousand(&format!("scheduled_interval = '10s'\nrequests_per_second = {ENOUGH}"));
+    sleep(Duration::from_secs(10));
+    let head = server.client().head().expect("status");
+    let asked = watched(&registry, Duration::from_secs(30));
+    let looks = looks_at_each(&asked);
+    assert_eq!(looks.len(), REPOSITORIES * TAGS, "none is forgotten");
+    // The window cuts off a look at either end.
+    let odd: Vec<_> = looks.iter().filter(|(_, looks)| !(2..=4).contains(*looks)).collect();
+    assert!(odd.is_empty(), "three looks in three intervals: {odd:?}");
+    assert!(densest(&asked, 1) <= 2 * ENOUGH, "a second's budget, and what was left of the one before");
+    assert!(densest(&asked, 10) <= 11 * ENOUGH);
+    assert_eq!(server.client().head().expect("status"), head, "nothing has moved and nothing is written");
+
+    // What was due while the server was down comes spread over an interval, not as a storm.
+    server.kill().expect("it can be killed");
+    sleep(Duration::from_secs(12));
+    server.restart().expect("it starts again");
+    let asked = watched(&registry, Duration::from_secs(5));
+    let looked = looks_at_each(&asked).len();
+    assert!((400..=1_500).contains(&looked), "half an interval, about half of the tags: {looked}");
+    assert_eq!(server.client().head().expect("status"), head);
+}
+
+/// The same with a budget of half as much as is needed: all are late, none is starved, and everybody can see why.
+#[test]
+fn two_thousand_tags_and_too_few_requests_to_give() {
+    let (registry, _storage, server) =
+        two_thousand(&format!("scheduled_interval = '10s'\nrequests_per_second = {TOO_FEW}"));
+    let client = server.client();
+    // The imports were more than the budget gives, too; and it takes a round until all are late.
+    sleep(Duration::from_secs(35));
+    let asked = watched(&registry, Duration::from_secs(40));
+    let looks = looks_at_each(&asked);
+    assert_eq!(looks.len(), REPOSITORIES * TAGS, "none is starved");
+    let (fewest, most) = (looks.values().min().copied(), looks.values().max().copied());
+    assert!(
+        most <= fewest.map(|fewest| fewest + 1),
+        "all are looked at equally often: {fewest:?} to {most:?}"
+    );
+    assert!(densest(&asked, 1) <= 2 * TOO_FEW);
+    assert!(densest(&asked, 20) <= 21 * TOO_FEW);
+    assert!(asked.len() >= 36 * TOO_FEW, "and what is given is used: {}", asked.len());
+    let list = client.json(&["get", "schedule", "-o", "json"]).expect("the list");
+    let items = list["items"].as_array().expect("a list");
+    assert_eq!(items.len(), REPOSITORIES * TAGS);
+    let late: Vec<&str> = items.iter().filter_map(|item| item["status"]["lateBecause"].as_str()).collect();
+    assert!(late.len() > items.len() / 4, "{} are late", late.len());
+    let why =
+        format!("tags at {} come before it, within the requests a second that it is given", registry.host());
+    assert!(late.iter().any(|late| late.contains(&why)), "{:?}", late.first());
+}
