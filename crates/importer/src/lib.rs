@@ -22,6 +22,7 @@ mod config;
 mod credentials;
 mod failure;
 mod fetch;
+mod few;
 mod go_json;
 mod go_net;
 mod guard;

@@ -12,6 +12,7 @@ use tagtrail_domain::image::{Image, Layer, ManifestEntry};
 use tagtrail_domain::{Digest, Platform, Timestamp};
 
 use crate::failure::{Cause, Fault};
+use crate::few::few;
 use crate::limits;
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -179,6 +180,7 @@ pub(crate) fn image(
     }
     let facts: Config = serde_json::from_slice(bytes)
         .map_err(|e| Fault::json(Cause::BadConfig, bytes, "image configuration", &e))?;
+    let platform = RawPlatform { os: facts.os, architecture: facts.architecture, variant: facts.variant };
     let distinct: BTreeMap<_, _> = layers.iter().map(|layer| (&layer.digest, layer.size)).collect();
     let size = distinct.values().fold(length, |sum, size| sum.saturating_add(*size));
     Ok(Image {
@@ -188,7 +190,7 @@ pub(crate) fn image(
         config: Some(config.digest.clone()),
         size,
         built_at: facts.created.as_deref().and_then(parse_time),
-        platform: facts.platform.checked()?,
+        platform: platform.checked()?,
         layers,
         manifests: Vec::new(),
     })
@@ -232,7 +234,9 @@ struct Body {
     schema_version: Option<i64>,
     media_type: Option<String>,
     config: Option<RawDescriptor>,
+    #[serde(default, deserialize_with = "few::<_, _, { limits::LAYERS }>")]
     layers: Option<Vec<RawDescriptor>>,
+    #[serde(default, deserialize_with = "few::<_, _, { limits::INDEX_ENTRIES }>")]
     manifests: Option<Vec<RawDescriptor>>,
 }
 
@@ -305,13 +309,14 @@ fn short(name: String, limit: usize) -> Result<String, Fault> {
     }
 }
 
-/// What we read of a configuration (OCI image specification, "Image Configuration").
+/// What we read of a configuration (OCI image specification, "Image Configuration"). The platform is not serde's
+/// `flatten`, which would keep all the rest in memory.
 #[derive(Deserialize)]
 struct Config {
-    #[serde(default)]
     created: Option<String>,
-    #[serde(flatten)]
-    platform: RawPlatform,
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
 }
 
 #[cfg(test)]
