@@ -280,6 +280,11 @@ impl Importer {
 
     async fn tags_from(&self, source: &Source) -> Result<Vec<String>, Fault> {
         let mut connection = self.connect(source, None).await?;
+        let tags = Self::pages(&mut connection).await;
+        tags.map_err(|fault| connection.scrubbed(fault))
+    }
+
+    async fn pages(connection: &mut Connection<'_>) -> Result<Vec<String>, Fault> {
         let mut tags = Vec::new();
         let mut seen = HashSet::new();
         let mut visited = HashSet::new();
@@ -326,7 +331,8 @@ impl Fetch<'_, '_> {
             );
             return Err(Fault::new(Cause::BadAnswer, text));
         }
-        let manifest = manifest::parse(&answer.body, answer.headers.get(CONTENT_TYPE))?;
+        let manifest = manifest::parse(&answer.body, answer.headers.get(CONTENT_TYPE));
+        let manifest = manifest.map_err(|fault| self.connection.scrubbed(fault))?;
         self.keep(digest.clone(), answer.body)?;
         Ok((digest, manifest))
     }
@@ -365,7 +371,8 @@ impl Fetch<'_, '_> {
             _ => fault,
         })?;
         let typed = self.typed.at_digest(&digest).to_string();
-        let image = manifest::image(digest, typed, media_type, &config, layers, &answer.body)?;
+        let image = manifest::image(digest, typed, media_type, &config, layers, &answer.body);
+        let image = image.map_err(|fault| self.connection.scrubbed(fault))?;
         self.keep(config.digest, answer.body)?;
         Ok(image)
     }

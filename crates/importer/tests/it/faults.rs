@@ -453,7 +453,12 @@ async fn the_guard_stands_at_every_hop() {
     let inside = Fake::start(fake::good).await;
     let port = inside.host.rsplit(':').next().expect("a port").to_owned();
     // The registry itself is allowed; where it sends us is not, by address or by name.
-    for target in [inside.host.clone(), format!("localhost:{port}"), format!("2130706433:{port}")] {
+    for target in [
+        inside.host.clone(),
+        format!("localhost:{port}"),
+        format!("2130706433:{port}"),
+        format!("[::ffff:7f00:1]:{port}"),
+    ] {
         let sends = target.clone();
         let fake = Fake::start(but("/blobs/", move || {
             Reply::new(307, "").header("Location", format!("http://{sends}/v2/secret"))
@@ -463,6 +468,21 @@ async fn the_guard_stands_at_every_hop() {
         assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
         assert_eq!(failure.reason, "Forbidden");
         assert!(failure.message.contains("is not a public address"), "{}", failure.message);
+
+        let sends = target.clone();
+        let fake = Fake::start(move |asked| match asked.target.as_str() {
+            "/v2/" => Reply::ok("{}"),
+            _ => Reply::new(302, "").header("Location", format!("http://{sends}/v2/o/a/manifests/1")),
+        })
+        .await;
+        let failure = fetch(&fake, ":1").await.expect_err("refused");
+        assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
+        let here = importer(&fake.host);
+        let wish = request(&format!("{}/o/a:1", fake.host), ImportMode::Legacy);
+        let failure = here.tags(&wish.reference, false).await.expect_err("refused");
+        assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
+        let turn = here.turn(&wish.reference).expect("a turn");
+        assert_eq!(here.probe(&wish, turn).await, tagtrail_importer::Probe::Unknown);
 
         let realm = format!("Bearer realm=\"http://{target}/token\",service=\"s\"");
         let fake = Fake::start(move |_| Reply::new(401, "").header("WWW-Authenticate", realm.clone())).await;
