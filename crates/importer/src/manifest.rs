@@ -92,7 +92,11 @@ pub(crate) fn parse(bytes: &[u8], content_type: Option<&HeaderValue>) -> Result<
 
 /// A manifest of a type we cannot use.
 pub(crate) fn unsupported(media_type: &str) -> Fault {
-    Fault::new(Cause::Unsupported, format!("unsupported image manifest type: {media_type}"))
+    let hint = match media_type {
+        SCHEMA_1 | SCHEMA_1_SIGNED => " (Docker schema 1: push the image again with a current client)",
+        _ => "",
+    };
+    Fault::new(Cause::Unsupported, format!("unsupported image manifest type: {media_type}{hint}"))
 }
 
 /// Decides what a manifest is: by its header, which must not contradict its body; without a telling header by
@@ -356,8 +360,15 @@ mod tests {
             &typed(OCI_MANIFEST),
             &format!("mediaType in manifest should be '{DOCKER_MANIFEST}' not '{OCI_MANIFEST}'"),
         );
-        check("", r#"{"schemaVersion":1}"#, &format!("unsupported image manifest type: {SCHEMA_1}"));
-        check(SCHEMA_1_SIGNED, "{}", &format!("unsupported image manifest type: {SCHEMA_1_SIGNED}"));
+        let schema_1 = |media_type: &str| {
+            format!(
+                "unsupported image manifest type: {media_type} (Docker schema 1: push the image again with a current \
+                 client)"
+            )
+        };
+        check("", r#"{"schemaVersion":1}"#, &schema_1(SCHEMA_1));
+        check(SCHEMA_1_SIGNED, r#"{"schemaVersion":1}"#, &schema_1(SCHEMA_1_SIGNED));
+        check(SCHEMA_1_SIGNED, "{}", &schema_1(SCHEMA_1_SIGNED));
         check("x/y", "{}", "unsupported image manifest type: x/y");
         check("", "{}", "unsupported image manifest type: unknown");
         check("", "<html>", "invalid character '<' looking for beginning of value");

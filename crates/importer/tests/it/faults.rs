@@ -117,7 +117,8 @@ async fn lies_are_found_out() {
         but("/manifests/", || Reply::ok(r#"{"schemaVersion":1,"fsLayers":[]}"#)),
         ":1",
         Unsupported,
-        "Internal error occurred: unsupported image manifest type: application/vnd.docker.distribution.manifest.v1+json",
+        "Internal error occurred: unsupported image manifest type: application/vnd.docker.distribution.manifest.v1+json \
+         (Docker schema 1: push the image again with a current client)",
     )
     .await;
     fails(
