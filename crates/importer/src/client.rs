@@ -17,6 +17,7 @@ use crate::credentials::Secret;
 use crate::failure::{self, Cause, Fault};
 use crate::guard::{self, Resolver};
 use crate::pace::{Pace, Turn};
+use crate::scrub::scrub;
 use crate::{go_net, limits};
 
 /// What is asked.
@@ -75,7 +76,7 @@ impl Answer {
             return Ok(self);
         }
         // Before the text is taken apart and after: escapes hide a secret from the first look.
-        let body = failure::scrub(&String::from_utf8_lossy(&self.body), secrets);
+        let body = scrub(&String::from_utf8_lossy(&self.body), secrets);
         let body = if secrets.is_empty() { &self.body } else { body.as_bytes() };
         let fault = failure::from_status(self.status, body).scrubbed(secrets.iter().copied());
         Err(self.with_retry_after(fault))

@@ -31,6 +31,7 @@ mod manifest;
 mod memory;
 mod pace;
 mod registry;
+mod scrub;
 
 pub use config::{Config, ConfigError, RegistryConfig, Timeouts};
 pub use failure::invalid_reference;
