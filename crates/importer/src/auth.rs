@@ -60,8 +60,12 @@ pub(crate) struct Connection<'a> {
     known: &'a Known,
     source: &'a Source,
     ping: Ping,
-    /// What is still to be tried; the current one is first.
+    /// What may be tried, in order; the last is nothing at all.
     credentials: Vec<Credential>,
+    /// Which of them is tried now.
+    current: usize,
+    /// Every `Authorization` header of this connection: whatever comes back is told without them.
+    spoken: Vec<Secret>,
     /// Background work has a turn, and comes back by itself: for it, nothing is tried twice.
     turn: Option<&'a Turn>,
 }
@@ -85,7 +89,7 @@ impl<'a> Connection<'a> {
             }
         };
         credentials.push(Credential::Anonymous);
-        Ok(Self { client, known, source, ping, credentials, turn })
+        Ok(Self { client, known, source, ping, credentials, current: 0, spoken: Vec::new(), turn })
     }
 
     /// Fetches `path` below `/v2/<repository>/`.
@@ -135,8 +139,8 @@ impl<'a> Connection<'a> {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
-            let fault = fault.scrubbed(self.credentials.iter().flat_map(Credential::secrets));
-            if self.credentials.len() == 1 {
+            let fault = self.scrubbed(fault);
+            if self.current + 1 == self.credentials.len() {
                 // To strangers many registries deny what they have: the first complaint says more.
                 return Err(first_refusal.unwrap_or(fault));
             }
@@ -144,8 +148,18 @@ impl<'a> Connection<'a> {
                 return Err(fault);
             }
             first_refusal.get_or_insert(fault);
-            self.credentials.remove(0);
+            self.current += 1;
         }
+    }
+
+    /// A fault without the secrets that the registry may have repeated in it.
+    pub(crate) fn scrubbed(&self, fault: Fault) -> Fault {
+        fault.scrubbed(self.secrets())
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        let held = self.credentials.iter().flat_map(Credential::secrets);
+        held.chain(self.spoken.iter().filter_map(spoken)).collect()
     }
 
     async fn try_once(
@@ -171,7 +185,9 @@ impl<'a> Connection<'a> {
                 turn: self.turn,
             };
             let answer = self.client.send(&request).await;
-            let answer = answer.map_err(|fault| fault.scrubbed(spoken(authorization.as_ref())))?;
+            let said = authorization.filter(|header| !self.spoken.contains(header));
+            self.spoken.extend(said);
+            let answer = answer?;
             if answer.status == reqwest::StatusCode::UNAUTHORIZED && !fresh {
                 // A remembered token may have run out, and some registries tell only here what they want.
                 let challenge = Challenge::of(&answer);
@@ -186,15 +202,14 @@ impl<'a> Connection<'a> {
             }
             return match ask {
                 Ask::Head => answer.success_of_head(),
-                Ask::Get | Ask::Post(_) => answer.success(&spoken(authorization.as_ref())),
+                Ask::Get | Ask::Post(_) => answer.success(&self.secrets()),
             };
         }
     }
 
     /// The `Authorization` header for the current credential, and whether it is from memory.
     async fn authorization(&self, fresh: bool) -> Result<(Option<Secret>, bool), Fault> {
-        let credential =
-            self.credentials.first().expect("the last credential, none at all, is never removed");
+        let credential = &self.credentials[self.current];
         match (&self.ping.challenge, credential) {
             (Challenge::Basic, Credential::Password { user, password }) => {
                 Ok((Some(basic(user, password)), false))
@@ -263,7 +278,8 @@ impl<'a> Connection<'a> {
             retries: retries(self.turn),
             turn: self.turn,
         };
-        let secrets: Vec<_> = key.credential.secrets().chain(spoken(authorization.as_ref())).collect();
+        let secrets: Vec<_> =
+            key.credential.secrets().chain(authorization.as_ref().and_then(spoken)).collect();
         let answer =
             self.client.send(&request).await.map_err(|fault| fault.scrubbed(secrets.iter().copied()))?;
         parse_token(&answer.success(&secrets)?.body)
@@ -280,12 +296,8 @@ fn retries(turn: Option<&Turn>) -> u32 {
 }
 
 /// What an `Authorization` header gives away: the part behind the scheme.
-fn spoken(authorization: Option<&Secret>) -> Vec<&str> {
-    authorization
-        .and_then(|header| header.expose().split_once(' '))
-        .map(|(_, secret)| secret)
-        .into_iter()
-        .collect()
+fn spoken(authorization: &Secret) -> Option<&str> {
+    authorization.expose().split_once(' ').map(|(_, secret)| secret)
 }
 
 fn basic(user: &str, password: &Secret) -> Secret {

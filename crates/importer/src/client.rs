@@ -17,6 +17,7 @@ use crate::credentials::Secret;
 use crate::failure::{self, Cause, Fault};
 use crate::guard::{self, Resolver};
 use crate::pace::{Pace, Turn};
+use crate::scrub::scrub;
 use crate::{go_net, limits};
 
 /// What is asked.
@@ -75,7 +76,7 @@ impl Answer {
             return Ok(self);
         }
         // Before the text is taken apart and after: escapes hide a secret from the first look.
-        let body = failure::scrub(&String::from_utf8_lossy(&self.body), secrets);
+        let body = scrub(&String::from_utf8_lossy(&self.body), secrets);
         let body = if secrets.is_empty() { &self.body } else { body.as_bytes() };
         let fault = failure::from_status(self.status, body).scrubbed(secrets.iter().copied());
         Err(self.with_retry_after(fault))
@@ -108,7 +109,7 @@ impl Answer {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {} ({} bytes)", self.status, self.url, self.body.len())
+        write!(f, "{} from {} ({} bytes)", self.status, go_net::shown(&self.url), self.body.len())
     }
 }
 
@@ -156,7 +157,12 @@ impl Client {
             match pause {
                 Some(pause) if tries < request.retries => {
                     tries += 1;
-                    tracing::debug!(url = %request.url, tries, ?pause, "registry request is tried again");
+                    tracing::debug!(
+                        url = go_net::shown(&request.url),
+                        tries,
+                        ?pause,
+                        "registry request is tried again"
+                    );
                     tokio::time::sleep(pause).await;
                 }
                 _ => return result,
@@ -208,17 +214,7 @@ impl Client {
                 // The form holds a token for this service and for no other.
                 return Err(wrong(&url, "the token service redirects, which is not followed"));
             }
-            let next = location.to_str().ok().and_then(|location| url.join(location).ok());
-            let Some(next) = next.filter(|next| matches!(next.scheme(), "https" | "http")) else {
-                return Err(wrong(&url, "the registry redirects to what is not a web address"));
-            };
-            if url.scheme() == "https" && next.scheme() == "http" && !request.insecure {
-                return Err(wrong(
-                    &url,
-                    "the registry redirects from HTTPS to plain HTTP, which is not followed",
-                ));
-            }
-            url = next;
+            url = next_hop(&url, location, request.insecure).map_err(|words| wrong(&url, words))?;
         }
         Err(wrong(&url, &format!("stopped after {} redirects", limits::REDIRECTS)))
     }
@@ -317,6 +313,18 @@ impl Client {
     }
 }
 
+/// Where a redirect leads, or why it is not followed.
+fn next_hop(url: &Url, location: &HeaderValue, insecure: bool) -> Result<Url, &'static str> {
+    let next = location.to_str().ok().and_then(|location| url.join(location).ok());
+    let Some(next) = next.filter(|next| matches!(next.scheme(), "https" | "http")) else {
+        return Err("the registry redirects to what is not a web address");
+    };
+    if url.scheme() == "https" && next.scheme() == "http" && !insecure {
+        return Err("the registry redirects from HTTPS to plain HTTP, which is not followed");
+    }
+    Ok(next)
+}
+
 fn wrong(url: &Url, words: &str) -> Fault {
     Fault::new(Cause::BadAnswer, go_net::in_request("GET", url, words))
 }
@@ -367,6 +375,29 @@ mod tests {
         check("99999999999", Some(3600));
         check("soon", None);
         check("-1", None);
+    }
+
+    #[test]
+    fn a_redirect_leads_to_the_web_and_never_out_of_https() {
+        let check = |from: &str, location: &str, insecure: bool, expected: &str| {
+            let from = Url::parse(from).expect("a URL");
+            let location = HeaderValue::from_str(location).expect("a header");
+            let found = next_hop(&from, &location, insecure);
+            assert_eq!(found.as_ref().map_or_else(|words| *words, Url::as_str), expected);
+        };
+        let (plain, other) = (
+            "the registry redirects from HTTPS to plain HTTP, which is not followed",
+            "the registry redirects to what is not a web address",
+        );
+        check("https://a/v2/", "/x", false, "https://a/x");
+        check("https://a/v2/", "https://b/x", false, "https://b/x");
+        check("https://a/v2/", "//b/x", false, "https://b/x");
+        check("https://a/v2/", "http://a/x", false, plain);
+        check("https://a/v2/", "HTTP://b/x", false, plain);
+        check("https://a/v2/", "http://b/x", true, "http://b/x");
+        check("http://a/v2/", "http://b/x", false, "http://b/x");
+        check("http://a/v2/", "file:///etc/passwd", true, other);
+        check("http://a/v2/", "http://[", true, other);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tagtrail_domain::reference::ReferenceError;
 use tagtrail_domain::{Failure, FailureKind, ImageReference, limits};
 
 use crate::go_json;
+use crate::scrub::scrub;
 
 /// Most of an unparsable error body that is repeated in a message, in bytes.
 const BODY_SHOWN_BYTES: usize = 1024;
@@ -99,15 +100,6 @@ impl Fault {
             Cause::Forbidden => FailureKind::Forbidden,
         }
     }
-}
-
-/// A text without secrets. Ones of a letter or two are left: they would make holes in every word.
-pub(crate) fn scrub(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() > 2) {
-        text = text.replace(secret, "[secret]");
-    }
-    text
 }
 
 /// What was asked for when a fault came. The words depend on it.
@@ -239,17 +231,23 @@ pub(crate) fn from_status(status: StatusCode, body: &[u8]) -> Fault {
         let status = status.to_string();
         return Fault::new(cause, format!("received unexpected HTTP status: {}", status.trim_end()));
     }
-    match registry_errors(body) {
+    match registry_errors(status, body) {
         Ok(errors) => {
-            let codes = || errors.iter().map(|e| e.code.as_str());
             let text = match errors.as_slice() {
                 [one] => one.text(),
-                several => several.iter().map(RegistryError::text).collect::<Vec<_>>().join(", "),
+                // One a line, as OpenShift's client library has them.
+                several => {
+                    several.iter().fold("errors:\n".to_owned(), |text, error| text + &error.text() + "\n")
+                }
             };
+            let causes = || errors.iter().filter_map(|error| cause_of_code(&error.code));
+            // Docker Hub says "denied" and "unauthorized" at once; these two are looked for first.
+            let telling = [Cause::ManifestUnknown, Cause::Unauthorized];
+            let telling = telling.into_iter().find(|telling| causes().any(|cause| cause == *telling));
             let cause = if text.ends_with("incorrect username or password") {
                 Cause::BadLogin
             } else {
-                codes().find_map(cause_of_code).unwrap_or(cause)
+                telling.or_else(|| causes().next()).unwrap_or(cause)
             };
             Fault::new(cause, text)
         }
@@ -300,7 +298,7 @@ impl RegistryError {
 }
 
 /// The errors in an error body, or why there are none.
-fn registry_errors(body: &[u8]) -> Result<Vec<RegistryError>, String> {
+fn registry_errors(status: StatusCode, body: &[u8]) -> Result<Vec<RegistryError>, String> {
     #[derive(Deserialize)]
     struct Body {
         #[serde(default)]
@@ -311,7 +309,12 @@ fn registry_errors(body: &[u8]) -> Result<Vec<RegistryError>, String> {
     }
     match serde_json::from_slice::<Body>(body) {
         Ok(Body { details: Some(message), errors }) if errors.is_empty() => {
-            Ok(vec![RegistryError { code: String::new(), message }])
+            let code = match status {
+                StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+                StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
+                _ => "",
+            };
+            Ok(vec![RegistryError { code: code.to_owned(), message }])
         }
         Ok(Body { errors, .. }) if !errors.is_empty() => Ok(errors),
         Ok(_) => Err("no error details found in HTTP response body".to_owned()),
@@ -380,6 +383,38 @@ mod tests {
             "InternalError",
             K::RateLimited,
             "Internal error occurred: q.io/o/a:1: toomanyrequests: You have reached your pull rate limit.",
+        );
+        check(
+            429,
+            r#"{"details":"come back later"}"#,
+            "InternalError",
+            K::RateLimited,
+            "Internal error occurred: q.io/o/a:1: toomanyrequests: come back later",
+        );
+        check(
+            403,
+            r#"{"details":"no"}"#,
+            "InternalError",
+            K::Denied,
+            "Internal error occurred: q.io/o/a:1: unknown: no",
+        );
+        let several = |codes: [&str; 2]| {
+            let errors = codes.map(|code| format!(r#"{{"code":"{code}","message":"m"}}"#));
+            format!(r#"{{"errors":[{}]}}"#, errors.join(","))
+        };
+        check(
+            401,
+            &several(["DENIED", "UNAUTHORIZED"]),
+            "Unauthorized",
+            K::Unauthorized,
+            r#"you may not have access to the container image "q.io/o/a:1""#,
+        );
+        check(
+            403,
+            &several(["DENIED", "UNSUPPORTED"]),
+            "InternalError",
+            K::Denied,
+            "Internal error occurred: q.io/o/a:1: errors:\ndenied: m\nunsupported: m\n",
         );
         check(
             500,

@@ -15,6 +15,7 @@ use crate::client::{Answer, Client};
 use crate::config::{Config, ConfigError};
 use crate::credentials::Credentials;
 use crate::failure::{self, Asked, Cause, Fault, invalid_reference};
+use crate::few::few;
 use crate::limits;
 use crate::manifest::{self, Manifest};
 use crate::pace::Turn;
@@ -298,6 +299,11 @@ impl Importer {
 
     async fn tags_from(&self, source: &Source) -> Result<Vec<String>, Fault> {
         let mut connection = self.connect(source, None).await?;
+        let tags = Self::pages(&mut connection).await;
+        tags.map_err(|fault| connection.scrubbed(fault))
+    }
+
+    async fn pages(connection: &mut Connection<'_>) -> Result<Vec<String>, Fault> {
         let mut tags = Vec::new();
         let mut seen = HashSet::new();
         let mut visited = HashSet::new();
@@ -307,8 +313,7 @@ impl Importer {
             let page = parse_tags(&answer.body)?;
             tags.extend(page.into_iter().filter(|tag| seen.insert(tag.clone())));
             if tags.len() > limits::TAGS {
-                let text = format!("the repository has more than {} tags", limits::TAGS);
-                return Err(Fault::new(Cause::BadAnswer, text));
+                return Err(too_many_tags());
             }
             let Some(next) = next_page(&answer)? else { return Ok(tags) };
             if next.origin() != connection.base().origin() {
@@ -345,9 +350,25 @@ impl Fetch<'_, '_> {
             );
             return Err(Fault::new(Cause::BadAnswer, text));
         }
-        let manifest = manifest::parse(&answer.body, answer.headers.get(CONTENT_TYPE))?;
-        self.blobs.push((digest.clone(), answer.body));
+        let manifest = manifest::parse(&answer.body, answer.headers.get(CONTENT_TYPE));
+        let manifest = manifest.map_err(|fault| self.connection.scrubbed(fault))?;
+        self.keep(digest.clone(), answer.body)?;
         Ok((digest, manifest))
+    }
+
+    /// Keeps bytes until the image is complete. Each piece has its limit; many of them together have one too.
+    fn keep(&mut self, digest: Digest, bytes: Bytes) -> Result<(), Fault> {
+        if self.blobs.iter().any(|(kept, _)| *kept == digest) {
+            return Ok(());
+        }
+        let kept: usize = self.blobs.iter().map(|(_, bytes)| bytes.len()).sum();
+        if kept + bytes.len() > limits::IMAGE_BYTES {
+            let limit = limits::IMAGE_BYTES;
+            let text = format!("the manifests and configurations together are larger than {limit} bytes");
+            return Err(Fault::new(Cause::BadAnswer, text));
+        }
+        self.blobs.push((digest, bytes));
+        Ok(())
     }
 
     /// Fetches the manifest an index names, and what belongs to it.
@@ -369,16 +390,14 @@ impl Fetch<'_, '_> {
             _ => fault,
         })?;
         let typed = self.typed.at_digest(&digest).to_string();
-        let image = manifest::image(digest, typed, media_type, &config, layers, &answer.body)?;
-        self.blobs.push((config.digest, answer.body));
+        let image = manifest::image(digest, typed, media_type, &config, layers, &answer.body);
+        let image = image.map_err(|fault| self.connection.scrubbed(fault))?;
+        self.keep(config.digest, answer.body)?;
         Ok(image)
     }
 
     fn done(self, image: Image, sub_manifests: Vec<Image>) -> Fetched {
-        let mut seen = HashSet::new();
-        let mut blobs = self.blobs;
-        blobs.retain(|(digest, _)| seen.insert(digest.clone()));
-        Fetched { image, sub_manifests, blobs, index: None }
+        Fetched { image, sub_manifests, blobs: self.blobs, index: None }
     }
 }
 
@@ -398,16 +417,24 @@ fn checked(reference: &ImageReference) -> Result<ImageReference, Failure> {
 fn parse_tags(body: &[u8]) -> Result<Vec<String>, Fault> {
     #[derive(Deserialize)]
     struct Page {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "few::<_, _, { limits::TAGS }>")]
         tags: Option<Vec<String>>,
     }
     let page: Page =
         serde_json::from_slice(body).map_err(|e| Fault::json(Cause::BadAnswer, body, "tag list", &e))?;
-    let tags = page.tags.unwrap_or_default().into_iter();
+    let tags = page.tags.unwrap_or_default();
+    if tags.len() > limits::TAGS {
+        return Err(too_many_tags());
+    }
     Ok(tags
+        .into_iter()
         .map(|tag| if tag.is_empty() { "latest".to_owned() } else { tag })
         .filter(|tag| ImageReference::parse(&format!("x:{tag}")).is_ok_and(|r| r.tag == *tag))
         .collect())
+}
+
+fn too_many_tags() -> Fault {
+    Fault::new(Cause::BadAnswer, format!("the repository has more than {} tags", limits::TAGS))
 }
 
 /// The `Link` to the next page (RFC 8288; distribution specification, "Listing Tags").

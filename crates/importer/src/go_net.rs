@@ -31,7 +31,7 @@ pub(crate) fn in_request(method: &str, url: &Url, words: &str) -> String {
 }
 
 /// A URL as it may be shown: a query may hold what a storage service signed, a user part a password.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     let _ = url.set_username("");

@@ -123,9 +123,11 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
-    // Only 2000::/3 is handed out; documentation and Teredo lie inside it.
+    // Only 2000::/3 is handed out; documentation (twice) and Teredo lie inside it.
     let [first, second, ..] = v6.segments();
-    (first & 0xe000) == 0x2000 && !(first == 0x2001 && (second == 0x0db8 || second == 0))
+    (first & 0xe000) == 0x2000
+        && !(first == 0x2001 && (second == 0x0db8 || second == 0))
+        && !(first == 0x3fff && second < 0x1000)
 }
 
 /// The IPv4 address that an IPv6 address leads to: mapped, compatible, NAT64, 6to4.
@@ -166,6 +168,10 @@ mod tests {
         check("192.168.0.1", false);
         check("169.254.169.254", false); // Cloud metadata.
         check("100.64.0.1", false);
+        check("100.127.255.255", false);
+        check("100.128.0.1", true);
+        check("169.254.0.1", false);
+        check("239.255.255.255", false);
         check("0.0.0.0", false);
         check("224.0.0.1", false);
         check("255.255.255.255", false);
@@ -181,6 +187,14 @@ mod tests {
         check("::ffff:8.8.8.8", true);
         check("64:ff9b::10.0.0.1", false);
         check("2002:7f00:1::", false);
+        check("::ffff:169.254.169.254", false);
+        check("64:ff9b::a9fe:a9fe", false);
+        check("64:ff9b::8.8.8.8", true);
+        check("64:ff9b:1::1", false); // NAT64 within one network.
+        check("fd00::8", false);
+        check("fec0::1", false);
+        check("3fff::1", false);
+        check("2001::1", false);
     }
 
     #[test]
@@ -193,7 +207,12 @@ mod tests {
         check("http://2130706433/", true);
         check("http://0x7f.0.0.1/", true);
         check("http://0177.0.0.1/", true);
+        check("http://0/", true);
+        check("http://2852039166/", true); // 169.254.169.254.
+        check("http://0xa9fea9fe/", true);
         check("http://[::1]/", true);
+        check("http://[fd00::1]/", true);
+        check("http://[64:ff9b::7f00:1]/", true);
         check("http://[::ffff:10.0.0.1]/", true);
         check("http://8.8.8.8/", false);
         check("http://localhost/", false); // A name: the resolver's business.

@@ -22,6 +22,7 @@ mod config;
 mod credentials;
 mod failure;
 mod fetch;
+mod few;
 mod go_json;
 mod go_net;
 mod guard;
@@ -30,6 +31,7 @@ mod manifest;
 mod memory;
 mod pace;
 mod registry;
+mod scrub;
 
 pub use config::{Config, ConfigError, RegistryConfig, Timeouts};
 pub use failure::invalid_reference;

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) const MANIFEST_BYTES: usize = 4 << 20;
 /// Largest image configuration, in bytes. Real ones are some kilobytes.
 pub(crate) const CONFIG_BYTES: usize = 8 << 20;
+/// Most bytes of manifests and configurations of one image, all platforms of a kept index included.
+pub(crate) const IMAGE_BYTES: usize = 16 << 20;
 /// Largest page of a tag list, in bytes.
 pub(crate) const TAG_PAGE_BYTES: usize = 8 << 20;
 /// Most pages of a tag list.

@@ -12,6 +12,7 @@ use tagtrail_domain::image::{Image, Layer, ManifestEntry};
 use tagtrail_domain::{Digest, Platform, Timestamp};
 
 use crate::failure::{Cause, Fault};
+use crate::few::few;
 use crate::limits;
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -91,7 +92,11 @@ pub(crate) fn parse(bytes: &[u8], content_type: Option<&HeaderValue>) -> Result<
 
 /// A manifest of a type we cannot use.
 pub(crate) fn unsupported(media_type: &str) -> Fault {
-    Fault::new(Cause::Unsupported, format!("unsupported image manifest type: {media_type}"))
+    let hint = match media_type {
+        SCHEMA_1 | SCHEMA_1_SIGNED => " (Docker schema 1: push the image again with a current client)",
+        _ => "",
+    };
+    Fault::new(Cause::Unsupported, format!("unsupported image manifest type: {media_type}{hint}"))
 }
 
 /// Decides what a manifest is: by its header, which must not contradict its body; without a telling header by
@@ -186,6 +191,7 @@ pub(crate) fn image(
     }
     let facts: Config = serde_json::from_slice(bytes)
         .map_err(|e| Fault::json(Cause::BadConfig, bytes, "image configuration", &e))?;
+    let platform = RawPlatform { os: facts.os, architecture: facts.architecture, variant: facts.variant };
     let distinct: BTreeMap<_, _> = layers.iter().map(|layer| (&layer.digest, layer.size)).collect();
     let size = distinct.values().fold(length, |sum, size| sum.saturating_add(*size));
     Ok(Image {
@@ -195,7 +201,7 @@ pub(crate) fn image(
         config: Some(config.digest.clone()),
         size,
         built_at: facts.created.as_deref().and_then(parse_time),
-        platform: facts.platform.checked()?,
+        platform: platform.checked()?,
         layers,
         manifests: Vec::new(),
     })
@@ -239,7 +245,9 @@ struct Body {
     schema_version: Option<i64>,
     media_type: Option<String>,
     config: Option<RawDescriptor>,
+    #[serde(default, deserialize_with = "few::<_, _, { limits::LAYERS }>")]
     layers: Option<Vec<RawDescriptor>>,
+    #[serde(default, deserialize_with = "few::<_, _, { limits::INDEX_ENTRIES }>")]
     manifests: Option<Vec<RawDescriptor>>,
 }
 
@@ -312,13 +320,14 @@ fn short(name: String, limit: usize) -> Result<String, Fault> {
     }
 }
 
-/// What we read of a configuration (OCI image specification, "Image Configuration").
+/// What we read of a configuration (OCI image specification, "Image Configuration"). The platform is not serde's
+/// `flatten`, which would keep all the rest in memory.
 #[derive(Deserialize)]
 struct Config {
-    #[serde(default)]
     created: Option<String>,
-    #[serde(flatten)]
-    platform: RawPlatform,
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
 }
 
 #[cfg(test)]
@@ -358,8 +367,15 @@ mod tests {
             &typed(OCI_MANIFEST),
             &format!("mediaType in manifest should be '{DOCKER_MANIFEST}' not '{OCI_MANIFEST}'"),
         );
-        check("", r#"{"schemaVersion":1}"#, &format!("unsupported image manifest type: {SCHEMA_1}"));
-        check(SCHEMA_1_SIGNED, "{}", &format!("unsupported image manifest type: {SCHEMA_1_SIGNED}"));
+        let schema_1 = |media_type: &str| {
+            format!(
+                "unsupported image manifest type: {media_type} (Docker schema 1: push the image again with a current \
+                 client)"
+            )
+        };
+        check("", r#"{"schemaVersion":1}"#, &schema_1(SCHEMA_1));
+        check(SCHEMA_1_SIGNED, r#"{"schemaVersion":1}"#, &schema_1(SCHEMA_1_SIGNED));
+        check(SCHEMA_1_SIGNED, "{}", &schema_1(SCHEMA_1_SIGNED));
         check("x/y", "{}", "unsupported image manifest type: x/y");
         check("", "{}", "unsupported image manifest type: unknown");
         check("", "<html>", "invalid character '<' looking for beginning of value");

@@ -33,12 +33,18 @@ pub(crate) struct Reply {
 
 enum Body {
     Bytes(Vec<u8>),
-    /// Claims to be longer than it is.
-    CutShort(Vec<u8>),
+    /// Claims another length than it has.
+    Claims(usize, Vec<u8>),
     /// A byte, a pause, a byte, ...
     Drip(Duration),
     /// Goes on as long as someone reads.
     Endless,
+    /// 2^30 spaces, announced or in chunks.
+    Gigabyte {
+        chunked: bool,
+    },
+    /// Nothing, not even a status, for a long time.
+    Silence,
 }
 
 impl Reply {
@@ -51,7 +57,21 @@ impl Reply {
     }
 
     pub(crate) fn cut_short(body: impl Into<Vec<u8>>) -> Self {
-        Self { body: Body::CutShort(body.into()), ..Self::ok("") }
+        let body = body.into();
+        Self::claims(body.len() + 100, body)
+    }
+
+    /// A body that is announced with this length.
+    pub(crate) fn claims(length: usize, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: Body::Claims(length, body.into()), ..Self::ok("") }
+    }
+
+    pub(crate) fn gigabyte(status: u16, chunked: bool) -> Self {
+        Self { body: Body::Gigabyte { chunked }, ..Self::new(status, "") }
+    }
+
+    pub(crate) fn silence() -> Self {
+        Self { body: Body::Silence, ..Self::ok("") }
     }
 
     pub(crate) fn drip(pause: Duration) -> Self {
@@ -151,11 +171,31 @@ async fn answer(stream: &mut TcpStream, reply: Reply, head_only: bool) -> std::i
     match reply.body {
         Body::Bytes(bytes) => {
             let head = format!("{head}Content-Length: {}\r\n\r\n", bytes.len());
-            stream.write_all(&[head.as_bytes(), if head_only { b"" } else { &bytes }].concat()).await
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(if head_only { b"" } else { &bytes }).await
         }
-        Body::CutShort(bytes) => {
-            let head = format!("{head}Content-Length: {}\r\n\r\n", bytes.len() + 100);
+        Body::Claims(length, bytes) => {
+            let head = format!("{head}Content-Length: {length}\r\n\r\n");
             stream.write_all(&[head.as_bytes(), &bytes].concat()).await
+        }
+        Body::Gigabyte { chunked } => {
+            const PIECE: usize = 1 << 16;
+            let (length, mut piece) = if chunked {
+                ("Transfer-Encoding: chunked".to_owned(), format!("{PIECE:x}\r\n").into_bytes())
+            } else {
+                (format!("Content-Length: {}", 1 << 30), Vec::new())
+            };
+            piece.extend([b' '; PIECE]);
+            piece.extend(if chunked { b"\r\n".as_slice() } else { b"" });
+            stream.write_all(format!("{head}{length}\r\n\r\n").as_bytes()).await?;
+            for _ in 0..(1 << 30) / PIECE {
+                stream.write_all(&piece).await?;
+            }
+            stream.write_all(if chunked { b"0\r\n\r\n" } else { b"" }).await
+        }
+        Body::Silence => {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            Ok(())
         }
         Body::Drip(pause) => {
             stream.write_all(format!("{head}\r\n").as_bytes()).await?;
@@ -183,10 +223,15 @@ pub(crate) const CONFIG: &str = r#"{"os":"linux","architecture":"amd64"}"#;
 
 /// The manifest of an image with the configuration [`CONFIG`] and no layers.
 pub(crate) fn manifest() -> String {
+    manifest_of(CONFIG)
+}
+
+/// The manifest of an image with this configuration and no layers.
+pub(crate) fn manifest_of(config: &str) -> String {
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"digest":"{}","size":{}}},"layers":[]}}"#,
-        sha(CONFIG.as_bytes()),
-        CONFIG.len()
+        sha(config.as_bytes()),
+        config.len()
     )
 }
 

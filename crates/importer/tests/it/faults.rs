@@ -117,7 +117,8 @@ async fn lies_are_found_out() {
         but("/manifests/", || Reply::ok(r#"{"schemaVersion":1,"fsLayers":[]}"#)),
         ":1",
         Unsupported,
-        "Internal error occurred: unsupported image manifest type: application/vnd.docker.distribution.manifest.v1+json",
+        "Internal error occurred: unsupported image manifest type: application/vnd.docker.distribution.manifest.v1+json \
+         (Docker schema 1: push the image again with a current client)",
     )
     .await;
     fails(
@@ -128,21 +129,6 @@ async fn lies_are_found_out() {
     )
     .await;
     fails(but("/blobs/", || Reply::new(404, "")), ":1", NotFound, "HOST/o/a:1: unknown blob").await;
-    // An index within an index, and so an index that claims to hold itself.
-    fails(
-        |asked| {
-            let inner = fake::index_of(&fake::manifest());
-            match asked.target.as_str() {
-                "/v2/o/a/manifests/1" => Reply::ok(fake::index_of(&inner)),
-                target if target.contains("/manifests/") => Reply::ok(inner),
-                _ => fake::good(asked),
-            }
-        },
-        ":1",
-        Unsupported,
-        "unsupported image manifest type: application/vnd.oci.image.index.v1+json",
-    )
-    .await;
 }
 
 #[tokio::test]
@@ -164,6 +150,14 @@ async fn what_does_not_end_is_ended() {
         "Get \"http://HOST/v2/o/a/manifests/1\": unexpected EOF",
     )
     .await;
+    fails(
+        but("/manifests/", Reply::silence),
+        ":1",
+        Unreachable,
+        "Internal error occurred: HOST/o/a:1: Get \"http://HOST/v2/o/a/manifests/1\": context deadline exceeded \
+         (Client.Timeout exceeded while awaiting headers)",
+    )
+    .await;
     let timeout = "context deadline exceeded (Client.Timeout or context cancellation while reading body)";
     fails(but("/manifests/", || Reply::drip(Duration::from_secs(60))), ":1", Unreachable, timeout).await;
     fails(but("/manifests/", || Reply::drip(Duration::from_millis(50))), ":1", Unreachable, timeout).await;
@@ -181,6 +175,139 @@ async fn what_does_not_end_is_ended() {
         "the registry redirects to what is not a web address",
     )
     .await;
+}
+
+#[tokio::test]
+async fn lengths_that_lie_are_found_out() {
+    use FailureKind::{BadAnswer, Unreachable};
+    // Announced too short: what is left of it is no JSON, or not the configuration.
+    fails(
+        but("/manifests/", || Reply::claims(50, fake::manifest())),
+        ":1",
+        BadAnswer,
+        "Internal error occurred: HOST/o/a:1: unexpected end of JSON input",
+    )
+    .await;
+    fails(
+        but("/blobs/", || Reply::claims(10, fake::CONFIG)),
+        ":1",
+        BadAnswer,
+        &format!(
+            "Internal error occurred: HOST/o/a:1: content integrity error: the blob retrieved with digest {} does not \
+             match the digest calculated from the content {}",
+            fake::sha(fake::CONFIG.as_bytes()),
+            fake::sha(&fake::CONFIG.as_bytes()[..10])
+        ),
+    )
+    .await;
+    // Announced too long.
+    fails(
+        but("/blobs/", || Reply::cut_short(fake::CONFIG)),
+        ":1",
+        Unreachable,
+        &format!(
+            "Internal error occurred: HOST/o/a:1: Get \"http://HOST/v2/o/a/blobs/{}\": unexpected EOF",
+            fake::sha(fake::CONFIG.as_bytes())
+        ),
+    )
+    .await;
+    // The manifest itself says another length.
+    let size = format!("\"size\":{}", fake::CONFIG.len());
+    fails(
+        but("/manifests/", move || Reply::ok(fake::manifest().replace(&size, "\"size\":7"))),
+        ":1",
+        BadAnswer,
+        &format!(
+            "Internal error occurred: HOST/o/a:1: content integrity error: the configuration {} has {} bytes, but its \
+             manifest says 7",
+            fake::sha(fake::CONFIG.as_bytes()),
+            fake::CONFIG.len()
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_index_holds_images_and_no_indexes() {
+    let refused =
+        "Internal error occurred: unsupported image manifest type: application/vnd.oci.image.index.v1+json";
+    for mode in [ImportMode::Legacy, ImportMode::PreserveOriginal] {
+        // An index that holds an index that holds an image.
+        let fake = Fake::start(|asked| {
+            let inner = fake::index_of(&fake::manifest());
+            match asked.target.as_str() {
+                "/v2/o/a/manifests/1" => Reply::ok(fake::index_of(&inner)),
+                target if target.ends_with(&fake::sha(inner.as_bytes())) => Reply::ok(inner),
+                _ => fake::good(asked),
+            }
+        })
+        .await;
+        let wish = request(&format!("{}/o/a:1", fake.host), mode);
+        let failure = importer(&fake.host).image(&wish, NOW).await.expect_err("nested");
+        assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Unsupported, refused));
+        assert_eq!(fake.count("/manifests/"), 2, "it is not looked into");
+
+        // No index can name its own digest, nor two each other's: the one that claims to is found out.
+        let fake = Fake::start(but("/manifests/", || Reply::ok(fake::index_of("itself")))).await;
+        let wish = request(&format!("{}/o/a:1", fake.host), mode);
+        let failure = importer(&fake.host).image(&wish, NOW).await.expect_err("in itself");
+        let integrity = format!(
+            "content integrity error: the manifest retrieved with digest {} does not match the digest calculated from \
+             the content {}",
+            fake::sha(b"itself"),
+            fake::sha(fake::index_of("itself").as_bytes())
+        );
+        assert!(failure.message.ends_with(&integrity), "{}", failure.message);
+        assert_eq!((failure.kind, fake.count("/manifests/")), (FailureKind::BadAnswer, 2));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_asked_for_is_not_taken() {
+    // We ask for no compression, so nothing is unpacked: not a bomb either.
+    let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00";
+    fails(
+        but("/manifests/", || Reply::ok(*gzip).header("Content-Encoding", "gzip")),
+        ":1",
+        FailureKind::BadAnswer,
+        "Internal error occurred: HOST/o/a:1: invalid character '\\x1f' looking for beginning of value",
+    )
+    .await;
+    let fake = Fake::start(fake::good).await;
+    fetch(&fake, ":1").await.expect("imported");
+    assert!(fake.asked().iter().all(|asked| !asked.raw.to_ascii_lowercase().contains("accept-encoding")));
+    // Nor are headers without end.
+    for reply in [
+        || Reply::ok("").header("X-Long", "x".repeat(8 << 20)),
+        || (0..20_000).fold(Reply::ok(""), |reply, n| reply.header(&format!("X-{n}"), "x".repeat(200))),
+    ] {
+        fails(
+            but("/manifests/", reply),
+            ":1",
+            FailureKind::BadAnswer,
+            "Get \"http://HOST/v2/o/a/manifests/1\": malformed HTTP response (message head is too large)",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn two_hosts_that_redirect_to_each_other_are_left() {
+    let other = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
+    let to = std::sync::Arc::clone(&other);
+    let first = Fake::start(but("/manifests/", move || {
+        Reply::new(307, "").header("Location", format!("http://{}/there", to.get().expect("it was started")))
+    }))
+    .await;
+    let back = format!("http://{}/v2/o/a/manifests/1", first.host);
+    let second = Fake::start(move |_| Reply::new(307, "").header("Location", back.clone())).await;
+    other.set(second.host.clone()).expect("once");
+    let importer = Importer::new(Config { allow_private_networks: true, ..Config::default() }).expect("good");
+    let mut wish = request(&format!("{}/o/a:1", first.host), ImportMode::Legacy);
+    wish.insecure = true;
+    let failure = importer.image(&wish, NOW).await.expect_err("no end");
+    assert!(failure.message.ends_with("stopped after 5 redirects"), "{}", failure.message);
+    assert_eq!((first.count("/manifests/"), second.asked().len()), (3, 3));
 }
 
 #[tokio::test]
@@ -228,6 +355,27 @@ async fn a_moments_trouble_is_sat_out() {
     check(1, || Reply::new(429, "").header("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"), 2, true).await;
     check(1, || Reply::new(429, ""), 1, false).await;
     check(1, || Reply::new(503, "").header("Retry-After", "600"), 1, false).await;
+
+    // What stays is told.
+    let told = async |reply: fn() -> Reply, kind, words: &str| {
+        fails(
+            but("/manifests/", reply),
+            ":1",
+            kind,
+            &format!("Internal error occurred: HOST/o/a:1: {words}"),
+        )
+        .await;
+    };
+    use FailureKind::{BadAnswer, RateLimited};
+    told(|| Reply::new(500, "x"), BadAnswer, "received unexpected HTTP status: 500 Internal Server Error")
+        .await;
+    told(|| Reply::new(502, ""), BadAnswer, "received unexpected HTTP status: 502 Bad Gateway").await;
+    told(|| Reply::new(503, ""), BadAnswer, "received unexpected HTTP status: 503 Service Unavailable").await;
+    let busy = || {
+        Reply::new(429, r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#)
+            .header("Retry-After", "600")
+    };
+    told(busy, RateLimited, "toomanyrequests: slow down").await;
 }
 
 #[tokio::test]
@@ -306,7 +454,12 @@ async fn the_guard_stands_at_every_hop() {
     let inside = Fake::start(fake::good).await;
     let port = inside.host.rsplit(':').next().expect("a port").to_owned();
     // The registry itself is allowed; where it sends us is not, by address or by name.
-    for target in [inside.host.clone(), format!("localhost:{port}"), format!("2130706433:{port}")] {
+    for target in [
+        inside.host.clone(),
+        format!("localhost:{port}"),
+        format!("2130706433:{port}"),
+        format!("[::ffff:7f00:1]:{port}"),
+    ] {
         let sends = target.clone();
         let fake = Fake::start(but("/blobs/", move || {
             Reply::new(307, "").header("Location", format!("http://{sends}/v2/secret"))
@@ -316,6 +469,21 @@ async fn the_guard_stands_at_every_hop() {
         assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
         assert_eq!(failure.reason, "Forbidden");
         assert!(failure.message.contains("is not a public address"), "{}", failure.message);
+
+        let sends = target.clone();
+        let fake = Fake::start(move |asked| match asked.target.as_str() {
+            "/v2/" => Reply::ok("{}"),
+            _ => Reply::new(302, "").header("Location", format!("http://{sends}/v2/o/a/manifests/1")),
+        })
+        .await;
+        let failure = fetch(&fake, ":1").await.expect_err("refused");
+        assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
+        let here = importer(&fake.host);
+        let wish = request(&format!("{}/o/a:1", fake.host), ImportMode::Legacy);
+        let failure = here.tags(&wish.reference, false).await.expect_err("refused");
+        assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
+        let turn = here.turn(&wish.reference).expect("a turn");
+        assert_eq!(here.probe(&wish, turn).await, tagtrail_importer::Probe::Unknown);
 
         let realm = format!("Bearer realm=\"http://{target}/token\",service=\"s\"");
         let fake = Fake::start(move |_| Reply::new(401, "").header("WWW-Authenticate", realm.clone())).await;

@@ -2,6 +2,7 @@
 
 mod fake;
 mod faults;
+mod memory;
 mod probes;
 mod real_registry;
 mod secrets;

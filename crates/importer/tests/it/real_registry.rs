@@ -7,12 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tagtrail_domain::{Failure, FailureKind, ImageReference, Timestamp};
-use tagtrail_importer::{Config, Fetched, ImageRequest, ImportMode, Importer, RegistryConfig};
+use tagtrail_importer::{Config, Fetched, ImageRequest, ImportMode, Importer, Probe, RegistryConfig};
 
 use crate::{NOW, request};
-
-/// User `puller` with the password `s3cret`, as `htpasswd -B` writes it.
-const HTPASSWD: &str = "puller:$2y$04$uIc3FiTU4Jhtg1tmqK2TE.WzDeCr7dGwAGJo2zDDPcyWKUQm1yZR6\n";
 
 /// A running registry; ended with the test.
 struct Registry {
@@ -118,6 +115,7 @@ async fn the_standard_content_is_imported_as_openshift_imported_it() {
         fetch(&importer, "docker.io/library/alpine:3.20", ImportMode::Legacy).await.expect("imported");
     assert_eq!(legacy.image.reference, format!("docker.io/library/alpine@{amd64}"));
     assert_eq!(legacy.blobs.len(), 2, "the index is not kept");
+    assert_eq!(legacy.index.as_ref().map(|index| index.as_str()), Some(index));
     let whole = fetch(&importer, "alpine:3.20", ImportMode::PreserveOriginal).await.expect("imported");
     assert_eq!(whole.image.reference, format!("alpine@{index}"));
     assert_eq!((whole.image.size, whole.image.built_at), (0, Some(NOW)));
@@ -132,6 +130,15 @@ async fn the_standard_content_is_imported_as_openshift_imported_it() {
     assert_eq!(first.image.platform.architecture, "arm64");
     let by_digest = fetch(&importer, &format!("alpine@{amd64}"), ImportMode::Legacy).await.expect("imported");
     assert_eq!(by_digest.image.digest.as_str(), amd64);
+
+    // A HEAD tells the same, and nothing of what is not there.
+    let probe = async |reference: &str| {
+        let wish = request(reference, ImportMode::Legacy);
+        importer.probe(&wish, importer.turn(&wish.reference).expect("a turn")).await
+    };
+    assert_eq!(probe("alpine:3.20").await, Probe::Digest(legacy.index.expect("chosen from an index")));
+    assert_eq!(probe("centos/python-35-centos7").await, Probe::Digest(lab.image.digest.clone()));
+    assert_eq!(probe("team/nosuch:v1").await, Probe::Unknown);
 
     let many = ImageReference::parse("team/many").expect("valid");
     assert_eq!(importer.tags(&many, false).await.expect("listed").len(), 60);
@@ -262,11 +269,18 @@ async fn certificates_are_believed_if_their_authority_is_configured() {
     .await;
 }
 
+/// A line of a password file, as `htpasswd` makes it.
+fn htpasswd(user: &str, password: &str) -> String {
+    let output = Command::new("htpasswd").args(["-Bbn", user, password]).output();
+    let output = output.expect("htpasswd runs (Debian package apache2-utils)");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 #[tokio::test]
 async fn passwords_open_what_they_should() {
     let directory = tempfile::tempdir().expect("a directory");
     let users = directory.path().join("htpasswd");
-    std::fs::write(&users, HTPASSWD).expect("written");
+    std::fs::write(&users, htpasswd("puller", "s3cret")).expect("written");
     let auth = format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", users.display());
     let registry = Registry::start_with("", &auth);
     let reference = format!("{}/o/a:1", registry.host);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -156,11 +157,49 @@ async fn an_identity_token_is_posted() {
     fetch(&fake, &config).await.expect("imported");
 }
 
+/// Everything that is logged on this thread, at every level, until the guard is dropped.
+fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Pen(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Pen {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no test panicked here").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let page = Arc::<Mutex<Vec<u8>>>::default();
+    let pen = Arc::clone(&page);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || Pen(Arc::clone(&pen)))
+        .finish();
+    (page, tracing::subscriber::set_default(subscriber))
+}
+
+/// Everything that must not be seen: the secrets, and what they look like in other clothes.
+fn canaries() -> Vec<String> {
+    let basic = basic("u", PASSWORD);
+    let headers = [format!("Basic {basic}"), "Bearer canary-of-a-token".to_owned()];
+    // The first and last characters of base64 may be shared with the scheme's.
+    let wrapped = headers.map(|header| {
+        let text = BASE64.encode(header);
+        text[12..text.len() - 8].to_owned()
+    });
+    let mut canaries =
+        vec![PASSWORD.to_owned(), basic.trim_end_matches('=').to_owned(), "canary-of-a-token".into()];
+    canaries.extend(wrapped);
+    canaries
+}
+
 /// Plants secrets, provokes every answer that could repeat them, and looks for them everywhere.
 #[tokio::test]
 async fn canaries_do_not_sing() {
+    let (page, _guard) = log();
     let elsewhere = Fake::start(|asked| Reply::new(404, asked.raw.clone())).await;
-    let canaries = [PASSWORD.to_owned(), basic("u", PASSWORD), "canary-of-a-token".to_owned()];
+    let canaries = canaries();
 
     // A token service that repeats what it is sent, and one that redirects elsewhere.
     let echo = Fake::start(|asked| Reply::new(403, asked.raw.clone())).await;
@@ -170,45 +209,73 @@ async fn canaries_do_not_sing() {
     let bearer = |realm: &Fake| format!("Bearer realm=\"http://{}/token\",service=\"s\"", realm.host);
     let challenges = ["Basic realm=\"x\"".to_owned(), bearer(&echo), bearer(&redirect), bearer(&generous)];
 
-    // A registry that repeats what it is sent as JSON, as text, as an address; and one that redirects.
     let blob = format!("http://{}/blob", elsewhere.host);
-    let replies: [fn(&Asked, &str) -> Reply; 4] = [
-        |asked, _| {
-            let message = serde_json::to_string(&asked.raw).expect("text");
-            Reply::new(403, format!(r#"{{"errors":[{{"code":"DENIED","message":{message}}}]}}"#))
-        },
-        |asked, _| Reply::new(400, asked.raw.clone()),
-        |asked, _| {
-            let (_, secret) = asked.authorization.split_once(' ').unwrap_or_default();
-            Reply::new(302, "").header("Location", format!("gopher://x/{secret}"))
-        },
-        |_, blob| Reply::new(307, "").header("Location", blob),
-    ];
     for challenge in &challenges {
-        for reply in replies {
+        for parrot in parrots() {
             let (challenge, blob) = (challenge.clone(), blob.clone());
             let fake = Fake::start(move |asked| match asked.authorization.as_str() {
                 "" => Reply::new(401, "").header("WWW-Authenticate", challenge.clone()),
-                _ => reply(asked, &blob),
+                _ => parrot(asked, &blob),
             })
             .await;
             let auth = basic("u", PASSWORD);
+            let directory = tempfile::tempdir().expect("a directory");
             let config = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, fake.host);
-            let failure = fetch(&fake, &config).await.expect_err("every answer is bad");
-            let shown = format!("{failure:?}");
+            let importer = importer(directory.path(), &config);
+            let mut wish = request(&format!("{}/o/a:1", fake.host), ImportMode::Legacy);
+            wish.insecure = true;
+
+            let image = importer.image(&wish, NOW).await.expect_err("every answer is bad");
+            let tags = importer.tags(&wish.reference, true).await;
+            let probe = importer.probe(&wish, importer.turn(&wish.reference).expect("a turn")).await;
+            let shown = format!("{image:?} {tags:?} {probe:?}");
             for canary in &canaries {
                 assert!(!shown.contains(canary), "{canary} in {shown}");
             }
         }
     }
     let elsewhere = elsewhere.asked();
-    assert!(!elsewhere.is_empty(), "some redirects were followed");
+    assert!(elsewhere.iter().any(|asked| asked.method == "HEAD"), "redirects were followed");
     for asked in elsewhere {
         for canary in &canaries {
             assert!(!asked.raw.contains(canary), "{canary} went elsewhere: {}", asked.raw);
         }
         assert_eq!(asked.authorization, "");
     }
+    let log = String::from_utf8_lossy(&page.lock().expect("no test panicked here")).into_owned();
+    assert!(log.contains("registry answers"), "something was logged");
+    for canary in &canaries {
+        assert!(!log.contains(canary), "{canary} in the log");
+    }
+}
+
+type Parrot = fn(&Asked, &str) -> Reply;
+
+/// Registries that repeat what they are sent: as JSON, as text, as an address, in other encodings, as a media type, as
+/// a digest, as a tag; and two that lead elsewhere.
+fn parrots() -> [Parrot; 11] {
+    fn denied(message: &str) -> Reply {
+        let message = serde_json::to_string(message).expect("text");
+        Reply::new(403, format!(r#"{{"errors":[{{"code":"DENIED","message":{message}}}]}}"#))
+    }
+    [
+        |asked, _| denied(&asked.raw),
+        |asked, _| Reply::new(400, asked.raw.clone()),
+        |asked, _| {
+            let (_, secret) = asked.authorization.split_once(' ').unwrap_or_default();
+            Reply::new(302, "").header("Location", format!("gopher://x/{secret}"))
+        },
+        |asked, _| denied(&BASE64.encode(&asked.authorization)),
+        |asked, _| {
+            denied(&url::form_urlencoded::byte_serialize(asked.authorization.as_bytes()).collect::<String>())
+        },
+        |asked, _| Reply::new(400, BASE64.encode(&asked.raw)),
+        |asked, _| Reply::ok("{}").header("Content-Type", asked.authorization.clone()),
+        |asked, _| Reply::ok(format!(r#"{{"config":{{"digest":"{}"}}}}"#, asked.authorization)),
+        |asked, _| Reply::ok(format!(r#"{{"tags":"{}","config":5}}"#, asked.authorization)),
+        |_, blob| Reply::new(307, "").header("Location", blob),
+        |_, blob| Reply::ok(r#"{"tags":["a"]}"#).header("Link", format!("<{blob}>; rel=\"next\"")),
+    ]
 }
 
 /// Credential helpers are programs on the `PATH`, which belongs to the process: so this test starts itself
