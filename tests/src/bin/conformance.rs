@@ -4,11 +4,12 @@
 //! conformance [--every] all | PREFIX...
 //! ```
 //!
-//! `--every` shows every difference of a case; without it, the first one. Exit code 0: all cases agree.
+//! `--every` shows every difference of a case; without it, the first one. What is set aside is listed at the end. Exit code 0:
+//! all cases agree.
 
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::env;
 use std::fs::File;
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tagtrail_tests::tally::Tally;
 use tagtrail_tests::{binary, case, namespace, replay};
 
 /// Cases at a time. They wait more than they work: for the next second, for an import.
@@ -49,8 +51,8 @@ fn main() -> Result<ExitCode> {
 fn play(name: &str, every: bool) -> Result<ExitCode> {
     let case = case::load(&[name])?.pop().with_context(|| format!("no case {name}"))?;
     let report = replay::play(&case)?;
-    for reason in report.meant.iter().map(|meant| meant.because).collect::<BTreeSet<_>>() {
-        println!("meant to differ: {reason}");
+    for departure in &report.departures {
+        println!("{}", departure.line());
     }
     let shown = if every { report.differences.len() } else { 1 };
     for difference in report.differences.iter().take(shown) {
@@ -92,11 +94,11 @@ fn play_all(prefixes: &[String], every: bool) -> Result<ExitCode> {
 type Played = (String, Result<Output>, Duration);
 
 fn print_table(played: &[Played]) -> Result<ExitCode> {
-    let mut failed = 0;
+    let mut tally = Tally::default();
     for (name, outcome, _) in played {
         let output = outcome.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
+        tally.add(name, output.status.success(), &String::from_utf8_lossy(&output.stdout));
         if !output.status.success() {
-            failed += 1;
             println!("==== {name}");
             println!(
                 "{}{}",
@@ -113,8 +115,8 @@ fn print_table(played: &[Played]) -> Result<ExitCode> {
         let remark = if output.status.success() { "" } else { last };
         println!("{result}  {name:28} {:5.1} s  {remark}", took.as_secs_f64());
     }
-    println!("{} of {} cases pass", played.len() - failed, played.len());
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print!("{tally}");
+    Ok(if tally.passes() == tally.cases() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Plays one case in a process of its own: in a network namespace, or else when its turn has come.
