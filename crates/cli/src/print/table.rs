@@ -36,7 +36,8 @@ pub(crate) enum Object {
 }
 
 /// How the rows are to be shown.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Layout {
     /// With the columns of `-o wide`.
     pub(crate) wide: bool,
@@ -48,6 +49,8 @@ pub(crate) struct Layout {
     pub(crate) kinds: bool,
     /// Without the headers.
     pub(crate) no_headers: bool,
+    /// Labels that have a column each, before that of all labels.
+    pub(crate) label_columns: Vec<String>,
 }
 
 impl Object {
@@ -132,7 +135,7 @@ impl Object {
 }
 
 /// Lays out objects of one kind.
-pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
+pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
     let Some(first) = objects.first() else { return String::new() };
     let mut rows = Vec::with_capacity(objects.len() + 1);
     if !layout.no_headers {
@@ -140,6 +143,9 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
         row.extend(layout.namespaces.then(|| "NAMESPACE".into()));
         row.push("NAME".into());
         row.extend(headers(first.kind(), layout.wide).iter().map(ToString::to_string));
+        // A label's column is named by what stands behind the last slash.
+        let named = |key: &String| key.rsplit('/').next().unwrap_or(key).to_uppercase();
+        row.extend(layout.label_columns.iter().map(named));
         row.extend(layout.labels.then(|| "LABELS".into()));
         rows.push(row);
     }
@@ -152,6 +158,8 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
         let name = object.name();
         row.push(if layout.kinds { format!("{}/{name}", object.kind().singular()) } else { name });
         row.extend(object.cells(layout.wide, now).iter().map(|cell| tabs::one_line(cell)));
+        let label = |key: &String| stream.and_then(|stream| stream.labels.get(key).cloned());
+        row.extend(layout.label_columns.iter().map(|key| label(key).unwrap_or_default()));
         row.extend(layout.labels.then(|| labels(stream.map(|stream| &stream.labels))));
         rows.push(row);
     }
