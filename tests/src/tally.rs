@@ -47,6 +47,11 @@ impl Tally {
         self.departures.extend(lines.filter_map(|line| serde_json::from_str(line).ok()));
     }
 
+    /// What was not compared with the recording, in order.
+    pub fn departures(&self) -> impl Iterator<Item = &Departure> {
+        self.departures.iter()
+    }
+
     /// How many cases were counted.
     pub fn cases(&self) -> usize {
         self.passed.len()

@@ -1,11 +1,11 @@
 //! Replays recorded cases and prints how they went:
 //!
 //! ```text
-//! conformance [--every] all | PREFIX...
+//! conformance [--every] [--lines] all | PREFIX...
 //! ```
 //!
-//! `--every` shows every difference of a case; without it, the first one. What is set aside is listed at the end. Exit code 0:
-//! all cases agree.
+//! `--every` shows every difference of a case; without it, the first one. What is set aside is listed at the end, or, with
+//! `--lines`, told in lines for another program to count. Exit code 0: all cases agree.
 
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 
@@ -32,16 +32,17 @@ const IN_TURN: &str = "--in-turn";
 fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = env::args().skip(1).collect();
     let every = arguments.iter().any(|argument| argument == "--every");
-    arguments.retain(|argument| argument != "--every");
+    let lines = arguments.iter().any(|argument| argument == "--lines");
+    arguments.retain(|argument| argument != "--every" && argument != "--lines");
     match arguments.first().map(String::as_str) {
         Some(INSIDE) => {
             namespace::enter()?;
             play(&arguments[1], every)
         }
         Some(IN_TURN) => play(&arguments[1], every),
-        Some(_) => play_all(&arguments, every),
+        Some(_) => play_all(&arguments, every, lines),
         None => {
-            println!("usage: conformance [--every] all | PREFIX...");
+            println!("usage: conformance [--every] [--lines] all | PREFIX...");
             Ok(ExitCode::from(2))
         }
     }
@@ -68,7 +69,7 @@ fn play(name: &str, every: bool) -> Result<ExitCode> {
 }
 
 /// Plays cases side by side, each in a process of its own, and prints a table.
-fn play_all(prefixes: &[String], every: bool) -> Result<ExitCode> {
+fn play_all(prefixes: &[String], every: bool, lines: bool) -> Result<ExitCode> {
     let names: Vec<String> = case::load(prefixes)?.into_iter().map(|case| case.name).collect();
     ensure!(!names.is_empty(), "no case starts with {}", prefixes.join(" or "));
     let queue = Mutex::new(names.iter().cloned().collect::<VecDeque<String>>());
@@ -88,12 +89,12 @@ fn play_all(prefixes: &[String], every: bool) -> Result<ExitCode> {
     });
     let mut played = played.into_inner().expect("no worker panicked");
     played.sort_by(|a, b| a.0.cmp(&b.0));
-    print_table(&played)
+    print_table(&played, lines)
 }
 
 type Played = (String, Result<Output>, Duration);
 
-fn print_table(played: &[Played]) -> Result<ExitCode> {
+fn print_table(played: &[Played], lines: bool) -> Result<ExitCode> {
     let mut tally = Tally::default();
     for (name, outcome, _) in played {
         let output = outcome.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
@@ -115,7 +116,11 @@ fn print_table(played: &[Played]) -> Result<ExitCode> {
         let remark = if output.status.success() { "" } else { last };
         println!("{result}  {name:28} {:5.1} s  {remark}", took.as_secs_f64());
     }
-    print!("{tally}");
+    if lines {
+        tally.departures().for_each(|departure| println!("{}", departure.line()));
+    } else {
+        print!("{tally}");
+    }
     Ok(if tally.passes() == tally.cases() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -13,7 +13,7 @@ static TALLY: LazyLock<Mutex<Tally>> = LazyLock::new(Mutex::default);
 /// Plays one case with the `conformance` program and shows the first difference. The last of all cases prints the count.
 fn replay(case: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
-        .arg(case)
+        .args(["--lines", case])
         .env("TAGTRAIL_BIN", binary::tagtrail())
         .output()
         .expect("conformance starts");

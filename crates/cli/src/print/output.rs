@@ -240,3 +240,146 @@ fn revision(object: &Object) -> Result<String, Failure> {
         object.stream().ok_or_else(|| Failure::client("an image has no revision: it never changes"))?;
     Ok(format!("{}\n", stream.revision))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(wanted: Wanted<'_>, layout: Layout) -> String {
+        match View::parse(wanted, layout) {
+            Ok(_) => "taken".into(),
+            Err(failure) => failure.text(),
+        }
+    }
+
+    #[test]
+    fn formats_are_those_of_kubectl() {
+        let check = |output: &str, want: &str| {
+            assert_eq!(refused(Wanted { output, ..Wanted::default() }, Layout::default()), want, "{output}");
+        };
+        for output in [
+            "",
+            "wide",
+            "name",
+            "json",
+            "yaml",
+            "NAME",
+            "JSON",
+            "Yaml",
+            "revision",
+            "jsonpath={.kind}",
+            "jsonpath=plain",
+            "jsonpath-as-json={.kind}",
+            "go-template={{.kind}}",
+            "template={{.kind}}",
+            "custom-columns=N:.kind",
+        ] {
+            check(output, "taken");
+        }
+        for output in
+            ["nope", "WIDE", "JSONPATH={.kind}", "json=x", "name=x", "yaml=x", "wide=x", "jsonpath "]
+        {
+            check(
+                output,
+                &format!(
+                    "error: unable to match a printer suitable for the output format \"{output}\", allowed formats are: custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,templatefile,wide,yaml\n"
+                ),
+            );
+        }
+        for output in [
+            "jsonpath",
+            "jsonpath=",
+            "jsonpath-as-json",
+            "jsonpath-file",
+            "go-template",
+            "go-template=",
+            "go-template-file",
+            "template",
+            "templatefile",
+        ] {
+            check(output, "error: template format specified but no template given\n");
+        }
+        for output in ["custom-columns", "custom-columns=", "custom-columns-file"] {
+            check(output, "error: custom-columns format specified but no custom columns given\n");
+        }
+        check("jsonpath={.kind", "error: error parsing jsonpath {.kind, unclosed action\n");
+        check(
+            "go-template={{.kind",
+            "error: error parsing template {{.kind, template: output:1: unclosed action\n",
+        );
+        for output in ["jsonpath-file=none", "go-template-file=none", "templatefile=none"] {
+            check(output, "error: error reading --template none, open none: no such file or directory\n");
+        }
+        check(
+            "custom-columns-file=none",
+            "error: error reading template none, open none: no such file or directory\n",
+        );
+    }
+
+    #[test]
+    fn labels_are_for_tables() {
+        let check = |output: &str, want: &str| {
+            let layout = Layout { labels: true, ..Layout::default() };
+            assert_eq!(refused(Wanted { output, ..Wanted::default() }, layout), want, "{output}");
+        };
+        check("", "taken");
+        check("wide", "taken");
+        check("name", "error: --show-labels option cannot be used with name printer\n");
+        check(
+            "jsonpath={.kind}",
+            "error: --show-labels option cannot be used with jsonpath={.kind} printer\n",
+        );
+    }
+
+    fn print(wanted: Wanted<'_>, names: &[&str]) -> String {
+        let stream = |name: &&str| {
+            let labels = [("app.io/tier".to_owned(), format!("of-{name}"))].into();
+            Object::Stream(tagtrail_api::v1::ImageStream {
+                namespace: "test".into(),
+                name: (*name).to_owned(),
+                labels,
+                ..Default::default()
+            })
+        };
+        let layout = Layout { label_columns: vec!["app.io/tier".into(), "none".into()], ..Layout::default() };
+        let mut out = String::new();
+        let view = View::parse(wanted, layout).unwrap_or_else(|failure| panic!("{}", failure.text()));
+        let shown = view.render(names.iter().map(stream).collect(), false, Now::by_the_clock(), &mut out);
+        out + &shown.err().map_or(String::new(), |failure| failure.text())
+    }
+
+    #[test]
+    fn a_path_that_nothing_has_orders_nothing() {
+        let sort_by = ".metadata.nothing";
+        let why = "error: couldn't find any field with path \"{.metadata.nothing}\" in the list of objects\n";
+        assert_eq!(print(Wanted { sort_by, ..Wanted::default() }, &["b", "a"]), why);
+        assert_eq!(print(Wanted { sort_by, output: "name", ..Wanted::default() }, &["b"]), why);
+        // One row is in order.
+        assert!(print(Wanted { sort_by, ..Wanted::default() }, &["b"]).starts_with("NAME "));
+        let wanted = Wanted { sort_by: "metadata.name", output: "name", ..Wanted::default() };
+        let kind = "imagestream.image.openshift.io";
+        assert_eq!(print(wanted, &["b", "a"]), format!("{kind}/a\n{kind}/b\n"));
+    }
+
+    #[test]
+    fn labels_can_have_columns() {
+        assert_eq!(
+            print(Wanted::default(), &["a"]),
+            "NAME   IMAGE REPOSITORY   TAGS   UPDATED   TIER   NONE\na                                          of-a   \n"
+        );
+    }
+
+    #[test]
+    fn a_template_that_does_not_fit_is_shown_with_the_object() {
+        let output = "jsonpath={.kind[0]}";
+        let text = print(Wanted { output, ..Wanted::default() }, &[]);
+        let want = "error: error executing jsonpath \"{.kind[0]}\": Error executing template: string is not array or slice. Printing more information for debugging the template:\n\ttemplate was:\n\t\t{.kind[0]}\n\tobject given to jsonpath engine was:\n\t\tmap[string]interface {}{\"apiVersion\":\"v1\", \"items\":[]interface {}{}, \"kind\":\"List\", \"metadata\":map[string]interface {}{\"resourceVersion\":\"\"}}\n\n\n";
+        assert_eq!(text, want);
+        // Values found stand one list below the other.
+        let output = "jsonpath-as-json={.kind}{.nothing}{.metadata}";
+        let want = "[\n    \"List\"\n]\n[]\n[\n    {\n        \"resourceVersion\": \"\"\n    }\n]\n";
+        assert_eq!(print(Wanted { output, ..Wanted::default() }, &[]), want);
+        let wanted = Wanted { output: "jsonpath={.nothing}", strict: true, ..Wanted::default() };
+        assert!(print(wanted, &[]).contains("Error executing template: nothing is not found. Printing"));
+    }
+}
