@@ -7,4 +7,5 @@ mod conformance;
 mod kill;
 mod recorded;
 mod registry;
+mod selecting;
 mod serve;

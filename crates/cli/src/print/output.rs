@@ -82,36 +82,33 @@ impl View {
     /// [`Failure::Client`] for a template that does not fit the objects. What was printed before stays printed.
     pub(crate) fn render(
         &self,
-        mut objects: Vec<Object>,
+        objects: Vec<Object>,
         single: bool,
         now: Now,
         out: &mut String,
     ) -> Result<(), Failure> {
-        // What stands alone is in order, whatever the path.
-        let alone = if self.is_table() { objects.len() < 2 } else { single };
-        if let Some(path) = self.order.as_ref().filter(|_| !alone) {
-            objects = sorted(objects, path)?;
-        }
         match &self.format {
             Format::Table { wide } => {
-                out.push_str(&tables(&objects, &Layout { wide: *wide, ..self.layout.clone() }, now));
+                let layout = Layout { wide: *wide, ..self.layout.clone() };
+                // One table for each kind, in its own order, a blank line between them.
+                let tables = objects.chunk_by(|a, b| a.kind() == b.kind()).map(|objects| {
+                    let objects = self.sorted(objects.to_vec(), objects.len() == 1)?;
+                    Ok(table::print(&objects, &layout, now))
+                });
+                out.push_str(&tables.collect::<Result<Vec<_>, Failure>>()?.join("\n"));
                 Ok(())
             }
-            format => format.print(&objects, single, self.layout.no_headers, out),
+            format => format.print(&self.sorted(objects, single)?, single, self.layout.no_headers, out),
         }
     }
-}
 
-/// One table for each kind, a blank line between them.
-fn tables(objects: &[Object], layout: &Layout, now: Now) -> String {
-    let of_one_kind = objects.chunk_by(|a, b| a.kind() == b.kind());
-    of_one_kind.map(|objects| table::print(objects, layout, now)).collect::<Vec<_>>().join("\n")
-}
-
-fn sorted(objects: Vec<Object>, path: &str) -> Result<Vec<Object>, Failure> {
-    let values: Vec<Value> = objects.iter().map(Object::to_json).collect();
-    let places = columns::order(path, &values).map_err(Failure::client)?;
-    Ok(places.into_iter().map(|place| objects[place].clone()).collect())
+    /// The objects in the order that is wanted. What stands `alone` is in order, whatever the path.
+    fn sorted(&self, objects: Vec<Object>, alone: bool) -> Result<Vec<Object>, Failure> {
+        let Some(path) = self.order.as_ref().filter(|_| !alone) else { return Ok(objects) };
+        let values: Vec<Value> = objects.iter().map(Object::to_json).collect();
+        let places = columns::order(path, &values).map_err(Failure::client)?;
+        Ok(places.into_iter().map(|place| objects[place].clone()).collect())
+    }
 }
 
 impl Format {
@@ -139,7 +136,7 @@ impl Format {
         let go = |text: &str| {
             let template = template::Template::parse(text)
                 .map_err(|error| Failure::client(format!("error parsing template {text}, {error}")))?;
-            Ok(Self::GoTemplate { text: text.to_owned(), template })
+            Ok(Self::GoTemplate { text: text.to_owned(), template: template.strict(strict) })
         };
         let columns =
             |columns: Result<Columns, ColumnsError>| columns.map(Self::Columns).map_err(Failure::client);
@@ -362,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_is_in_its_own_order() {
+        let stream = |name: &str| tagtrail_api::v1::ImageStream { name: name.into(), ..Default::default() };
+        let tag = |name: &str| {
+            Object::ImageTag(tagtrail_api::v1::ImageStreamTag {
+                stream: Some(stream(name)),
+                tag: "1".into(),
+                ..Default::default()
+            })
+        };
+        let objects = vec![Object::Stream(stream("d")), Object::Stream(stream("b")), tag("c"), tag("a")];
+        let wanted = Wanted { sort_by: ".metadata.name", ..Wanted::default() };
+        let view = View::parse(wanted, Layout { no_headers: true, ..Layout::default() }).expect("valid");
+        let mut out = String::new();
+        view.render(objects, false, Now::by_the_clock(), &mut out).expect("they have names");
+        let names: Vec<&str> = out.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
+        assert_eq!(names, ["b", "d", "", "a:1", "c:1"]);
+    }
+
+    #[test]
     fn labels_can_have_columns() {
         assert_eq!(
             print(Wanted::default(), &["a"]),
@@ -381,5 +397,8 @@ mod tests {
         assert_eq!(print(Wanted { output, ..Wanted::default() }, &[]), want);
         let wanted = Wanted { output: "jsonpath={.nothing}", strict: true, ..Wanted::default() };
         assert!(print(wanted, &[]).contains("Error executing template: nothing is not found. Printing"));
+        let wanted = Wanted { output: "go-template={{.nothing}}", strict: true, ..Wanted::default() };
+        let want = "error: error executing template \"{{.nothing}}\": map has no entry for key \"nothing\"\n";
+        assert_eq!(print(wanted, &[]), want);
     }
 }

@@ -329,6 +329,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_newest_tag_stands_first() {
+        // Tags with the second in which each was set; without one it has no item.
+        let check = |tags: &str, want: &str| {
+            let status = |text: &str| {
+                let (tag, second) = text.split_once('@').unwrap_or((text, ""));
+                let seconds = second.parse::<i64>().ok();
+                let created = seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+                let items = created.map(|_| HistoryItem { created, ..HistoryItem::default() });
+                TagStatus { tag: tag.to_owned(), items: items.into_iter().collect(), ..TagStatus::default() }
+            };
+            let statuses: Vec<TagStatus> = tags.split(' ').map(status).collect();
+            assert_eq!(tags_by_age(&statuses).join(" "), want, "{tags}");
+        };
+        check("a@1 b@2 c@3", "c b a");
+        check("c@1 b@1 a@1", "a b c"); // In one second: by name.
+        check("latest@1 1.0@2 v2@2", "1.0 v2 latest"); // Not by what the names mean.
+        check("failed a@1", "a failed");
+        check("b a z@0", "z a b"); // Those without an item are as old as can be.
+        check("v10@5 v9@5 V1@5", "V1 v10 v9");
+    }
+
+    #[test]
     fn tags_are_cut_at_about_forty_columns() {
         let check =
             |tags: &str, want: &str| assert_eq!(short_tags(&tags.split(',').collect::<Vec<_>>()), want);

@@ -15,7 +15,11 @@ use functions::is_true;
 pub(crate) struct TemplateError(String);
 
 /// A parsed template.
-pub(crate) struct Template(Vec<Node>);
+pub(crate) struct Template {
+    nodes: Vec<Node>,
+    /// Whether what is not there is an error.
+    strict: bool,
+}
 
 enum Node {
     Text(String),
@@ -55,10 +59,15 @@ impl Template {
     fn parsed(text: &str) -> Result<Self, TemplateError> {
         let mut parts = split(text)?.into_iter();
         match nodes(&mut parts)? {
-            (nodes, None) => Ok(Self(nodes)),
+            (nodes, None) => Ok(Self { nodes, strict: false }),
             (_, Some(Stop::End)) => Err(error("unexpected {{end}}")),
             (_, Some(Stop::Else(_))) => Err(error("unexpected {{else}}")),
         }
+    }
+
+    /// The same, with an error for what is not there, or without.
+    pub(crate) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// Prints what the template says of an object.
@@ -66,8 +75,9 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] for what the object cannot answer.
     pub(crate) fn print(&self, root: &Value) -> Result<String, TemplateError> {
-        let mut scope = Scope { variables: vec![(String::new(), root.clone())], out: String::new() };
-        scope.run(&self.0, root)?;
+        let variables = vec![(String::new(), root.clone())];
+        let mut scope = Scope { variables, strict: self.strict, out: String::new() };
+        scope.run(&self.nodes, root)?;
         Ok(scope.out)
     }
 }
@@ -390,6 +400,7 @@ fn parse_pipeline(
 
 struct Scope {
     variables: Vec<(String, Value)>,
+    strict: bool,
     out: String,
 }
 
@@ -495,7 +506,12 @@ impl Scope {
         let mut value = &from;
         for field in fields {
             match value {
-                Value::Object(map) => value = map.get(field).unwrap_or(&Value::Null),
+                Value::Object(map) => match map.get(field) {
+                    None if self.strict => {
+                        return Err(error(format!("map has no entry for key \"{field}\"")));
+                    }
+                    found => value = found.unwrap_or(&Value::Null),
+                },
                 Value::Null => return Ok(Value::Null),
                 value => return Err(error(format!("can't evaluate field {field} in {}", go_text(value)))),
             }
