@@ -14,6 +14,7 @@
 //! | [`case`]     | a recorded run of the real image stream system                              |
 //! | [`replay`]   | the same run, done by Tagtrail                                              |
 //! | [`meant`]    | where the two are meant to differ                                           |
+//! | [`tally`]    | how many cases pass, and what is set aside                                  |
 //! | [`normalise`], [`compare`] | what may differ between two runs, and what may not            |
 //! | [`namespace`]| a network of one's own, because recorded runs name fixed ports              |
 
@@ -29,4 +30,5 @@ pub mod process;
 pub mod registry;
 pub mod replay;
 pub mod server;
+pub mod tally;
 pub mod wait;

@@ -155,6 +155,11 @@ impl Meant {
         MEANT.iter().filter(move |meant| meant.case == case)
     }
 
+    /// Whether fields are not compared, where others are compared with what is meant instead.
+    pub fn sets_aside(&self) -> bool {
+        matches!(self.what, What::NotThere(_))
+    }
+
     /// Whether the field is not compared.
     pub fn leaves_out(&self, field: &str) -> bool {
         matches!(self.what, What::NotThere(fields) if fields.contains(&field))

@@ -13,6 +13,7 @@ use crate::compare::{Chance, canonical, canonical_state, difference};
 use crate::meant::Meant;
 use crate::registry::{Access, Registry, Storage};
 use crate::server::{Options, Server};
+use crate::tally::Departure;
 use crate::wait;
 
 /// The namespaces whose streams the recorder kept.
@@ -33,6 +34,8 @@ pub struct Report {
     pub differences: Vec<Difference>,
     /// What was meant to differ, and did.
     pub meant: Vec<&'static Meant>,
+    /// In which fields it did.
+    pub departures: Vec<Departure>,
 }
 
 /// One output, or one state, that is not as recorded.
@@ -72,7 +75,7 @@ pub fn play(case: &Case) -> Result<Report> {
         client: server.client(),
         before: State::new(),
         chance: Chance { tag_order: !case.setup.paced, ..Chance::default() },
-        report: Report { steps: case.steps.len(), differences: vec![], meant: vec![] },
+        report: Report { steps: case.steps.len(), differences: vec![], meant: vec![], departures: vec![] },
     };
     for (index, step) in case.steps.iter().enumerate() {
         play.step(index + 1, step).with_context(|| {
@@ -161,9 +164,10 @@ impl Play<'_> {
 
         let chance = self.chance;
         let form = |text: &str| canonical(argv, text, chance);
-        let rc = self.as_meant(number, recorded.rc, Meant::exit_code);
-        let stdout = self.as_meant(number, recorded.stdout.clone(), |meant, text| meant.output(&text));
-        let stderr = self.as_meant(number, recorded.stderr.clone(), Meant::complaint);
+        let rc = self.as_meant((number, &what, "rc"), recorded.rc, Meant::exit_code);
+        let stdout = self
+            .as_meant((number, &what, "stdout"), recorded.stdout.clone(), |meant, text| meant.output(&text));
+        let stderr = self.as_meant((number, &what, "stderr"), recorded.stderr.clone(), Meant::complaint);
         self.compare(number, &what, "rc", &rc.to_string(), &printed.rc.to_string());
         self.compare(number, &what, "stdout", &form(&stdout), &form(&printed.stdout));
         self.compare(number, &what, "stderr", &form(&stderr), &form(&printed.stderr));
@@ -188,7 +192,7 @@ impl Play<'_> {
 
     fn compare_state(&mut self, number: usize, what: &str, recorded: &State) -> Result<()> {
         let ours = canonical_state(&self.state()?, self.chance);
-        let theirs = self.as_meant(number, recorded.clone(), Meant::state);
+        let theirs = self.as_meant((number, what, "state"), recorded.clone(), Meant::state);
         self.compare(number, what, "state", &canonical_state(&theirs, self.chance), &ours);
         self.before = recorded.clone();
         Ok(())
@@ -197,7 +201,7 @@ impl Play<'_> {
     fn compare(&mut self, step: usize, what: &str, field: &'static str, recorded: &str, ours: &str) {
         let Some(diff) = difference(recorded, ours) else { return };
         match Meant::of(&self.case.name, step).find(|meant| meant.leaves_out(field)) {
-            Some(meant) => self.report.meant.push(meant),
+            Some(meant) => self.depart((step, what, field), meant),
             None => self.report.differences.push(Difference { step, what: what.to_owned(), field, diff }),
         }
     }
@@ -205,7 +209,7 @@ impl Play<'_> {
     /// What was recorded in a step, as Tagtrail is meant to show it.
     fn as_meant<T: Clone + PartialEq>(
         &mut self,
-        step: usize,
+        (step, what, field): (usize, &str, &str),
         recorded: T,
         change: impl Fn(&Meant, T) -> T,
     ) -> T {
@@ -213,11 +217,23 @@ impl Play<'_> {
         for meant in Meant::of(&self.case.name, step) {
             let changed = change(meant, expected.clone());
             if changed != expected {
-                self.report.meant.push(meant);
+                self.depart((step, what, field), meant);
             }
             expected = changed;
         }
         expected
+    }
+
+    fn depart(&mut self, (step, what, field): (usize, &str, &str), meant: &'static Meant) {
+        self.report.meant.push(meant);
+        self.report.departures.push(Departure {
+            case: self.case.name.clone(),
+            step,
+            field: field.to_owned(),
+            set_aside: meant.sets_aside(),
+            because: meant.because.to_owned(),
+            what: what.to_owned(),
+        });
     }
 
     /// Something that is meant to differ and does not is a difference too.

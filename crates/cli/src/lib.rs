@@ -18,6 +18,7 @@ mod commands;
 mod config;
 mod context;
 mod failure;
+mod fields;
 mod flags;
 mod k8s;
 mod kinds;

@@ -1,14 +1,15 @@
 //! Replays recorded cases and prints how they went:
 //!
 //! ```text
-//! conformance [--every] all | PREFIX...
+//! conformance [--every] [--lines] all | PREFIX...
 //! ```
 //!
-//! `--every` shows every difference of a case; without it, the first one. Exit code 0: all cases agree.
+//! `--every` shows every difference of a case; without it, the first one. What is set aside is listed at the end, or, with
+//! `--lines`, told in lines for another program to count. Exit code 0: all cases agree.
 
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::env;
 use std::fs::File;
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tagtrail_tests::tally::Tally;
 use tagtrail_tests::{binary, case, namespace, replay};
 
 /// Cases at a time. They wait more than they work: for the next second, for an import.
@@ -30,16 +32,17 @@ const IN_TURN: &str = "--in-turn";
 fn main() -> Result<ExitCode> {
     let mut arguments: Vec<String> = env::args().skip(1).collect();
     let every = arguments.iter().any(|argument| argument == "--every");
-    arguments.retain(|argument| argument != "--every");
+    let lines = arguments.iter().any(|argument| argument == "--lines");
+    arguments.retain(|argument| argument != "--every" && argument != "--lines");
     match arguments.first().map(String::as_str) {
         Some(INSIDE) => {
             namespace::enter()?;
             play(&arguments[1], every)
         }
         Some(IN_TURN) => play(&arguments[1], every),
-        Some(_) => play_all(&arguments, every),
+        Some(_) => play_all(&arguments, every, lines),
         None => {
-            println!("usage: conformance [--every] all | PREFIX...");
+            println!("usage: conformance [--every] [--lines] all | PREFIX...");
             Ok(ExitCode::from(2))
         }
     }
@@ -49,8 +52,8 @@ fn main() -> Result<ExitCode> {
 fn play(name: &str, every: bool) -> Result<ExitCode> {
     let case = case::load(&[name])?.pop().with_context(|| format!("no case {name}"))?;
     let report = replay::play(&case)?;
-    for reason in report.meant.iter().map(|meant| meant.because).collect::<BTreeSet<_>>() {
-        println!("meant to differ: {reason}");
+    for departure in &report.departures {
+        println!("{}", departure.line());
     }
     let shown = if every { report.differences.len() } else { 1 };
     for difference in report.differences.iter().take(shown) {
@@ -66,7 +69,7 @@ fn play(name: &str, every: bool) -> Result<ExitCode> {
 }
 
 /// Plays cases side by side, each in a process of its own, and prints a table.
-fn play_all(prefixes: &[String], every: bool) -> Result<ExitCode> {
+fn play_all(prefixes: &[String], every: bool, lines: bool) -> Result<ExitCode> {
     let names: Vec<String> = case::load(prefixes)?.into_iter().map(|case| case.name).collect();
     ensure!(!names.is_empty(), "no case starts with {}", prefixes.join(" or "));
     let queue = Mutex::new(names.iter().cloned().collect::<VecDeque<String>>());
@@ -86,17 +89,17 @@ fn play_all(prefixes: &[String], every: bool) -> Result<ExitCode> {
     });
     let mut played = played.into_inner().expect("no worker panicked");
     played.sort_by(|a, b| a.0.cmp(&b.0));
-    print_table(&played)
+    print_table(&played, lines)
 }
 
 type Played = (String, Result<Output>, Duration);
 
-fn print_table(played: &[Played]) -> Result<ExitCode> {
-    let mut failed = 0;
+fn print_table(played: &[Played], lines: bool) -> Result<ExitCode> {
+    let mut tally = Tally::default();
     for (name, outcome, _) in played {
         let output = outcome.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
+        tally.add(name, output.status.success(), &String::from_utf8_lossy(&output.stdout));
         if !output.status.success() {
-            failed += 1;
             println!("==== {name}");
             println!(
                 "{}{}",
@@ -113,8 +116,12 @@ fn print_table(played: &[Played]) -> Result<ExitCode> {
         let remark = if output.status.success() { "" } else { last };
         println!("{result}  {name:28} {:5.1} s  {remark}", took.as_secs_f64());
     }
-    println!("{} of {} cases pass", played.len() - failed, played.len());
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if lines {
+        tally.departures().for_each(|departure| println!("{}", departure.line()));
+    } else {
+        print!("{tally}");
+    }
+    Ok(if tally.passes() == tally.cases() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Plays one case in a process of its own: in a network namespace, or else when its turn has come.

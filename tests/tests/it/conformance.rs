@@ -1,17 +1,30 @@
 //! Recorded runs of the real image stream system, done by Tagtrail. See `tests/conformance/README.md`.
 
+use std::io::{self, Write as _};
 use std::process::Command;
+use std::sync::{LazyLock, Mutex};
 
+use tagtrail_tests::tally::Tally;
 use tagtrail_tests::{binary, case};
 
-/// Plays one case with the `conformance` program and shows the first difference.
+/// The cases played so far.
+static TALLY: LazyLock<Mutex<Tally>> = LazyLock::new(Mutex::default);
+
+/// Plays one case with the `conformance` program and shows the first difference. The last of all cases prints the count.
 fn replay(case: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
-        .arg(case)
+        .args(["--lines", case])
         .env("TAGTRAIL_BIN", binary::tagtrail())
         .output()
         .expect("conformance starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut tally = TALLY.lock().expect("nothing panics that holds it");
+    tally.add(case, output.status.success(), &text(&output.stdout));
+    if tally.cases() == CASES.len() {
+        // Written by hand: what a test prints with `println!` is shown only if it fails.
+        _ = io::stdout().write_all(format!("\n{tally}").as_bytes());
+    }
+    drop(tally);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 

@@ -8,4 +8,5 @@ mod kill;
 mod recorded;
 mod registry;
 mod schedule;
+mod selecting;
 mod serve;

@@ -3,9 +3,11 @@
 use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::fields::FieldSelector;
+use crate::flags::on_off;
 use crate::kinds::{Kind, Targets};
 use crate::print::age::Now;
-use crate::print::output::View;
+use crate::print::output::{View, Wanted};
 use crate::print::table::Layout;
 
 /// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image, schedule (tags that
@@ -16,25 +18,43 @@ pub(crate) struct Args {
     /// TYPE[,TYPE...] [NAME...], or TYPE/NAME...
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
-    /// wide, name, json, yaml, revision, jsonpath=..., jsonpath-file=..., custom-columns=..., custom-columns-file=...,
-    /// go-template=... or go-template-file=...
+    /// wide, name, json, yaml, revision, jsonpath=..., jsonpath-as-json=..., jsonpath-file=..., custom-columns=...,
+    /// custom-columns-file=..., go-template=... or go-template-file=...
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
     /// The template, where -o says only jsonpath or go-template
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
+    /// Print nothing for what a template asks for and is not there; with =false, fail
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = on_off)]
+    allow_missing_template_keys: bool,
     /// Look in all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
     /// Only those with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
+    /// Only those with these fields: metadata.name=app,metadata.namespace!=test
+    #[arg(long, value_name = "SELECTOR")]
+    field_selector: Option<String>,
     /// No headers
     #[arg(long)]
     no_headers: bool,
     /// With the labels in the last column
     #[arg(long)]
     show_labels: bool,
+    /// With a column for each of these labels
+    #[arg(short = 'L', long, value_name = "KEY,...", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// With the kind before each name
+    #[arg(long)]
+    show_kind: bool,
+    /// Taken because scripts give it: there are no managed fields
+    #[arg(long)]
+    show_managed_fields: bool,
+    /// Taken because scripts give it: everything is fetched
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    chunk_size: Option<i64>,
     /// In the order of what this path finds, such as .metadata.name
     #[arg(long, value_name = "PATH")]
     sort_by: Option<String>,
@@ -53,8 +73,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 
     let mut objects = Vec::new();
     let mut failures = Vec::new();
+    let selects = args.selector.is_some() || args.field_selector.is_some();
     match &targets {
-        Targets::Named { .. } if args.selector.is_some() => {
+        Targets::Named { .. } if selects => {
             return Err(Failure::client("name cannot be provided when a selector is specified"));
         }
         Targets::Named { .. } if args.all_namespaces => {
@@ -70,8 +91,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             }
         }
         Targets::All(kinds) => {
+            let labels = args.selector.as_deref().unwrap_or_default();
             for kind in kinds {
-                objects.extend(finder.all(*kind, args.selector.as_deref().unwrap_or_default()).await?);
+                let fields = FieldSelector::parse(args.field_selector.as_deref(), *kind, labels)?;
+                let mut found = finder.all(*kind, labels).await?;
+                found.retain(|object| fields.matches(object));
+                objects.extend(found);
             }
         }
     }
@@ -84,8 +109,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     let single = targets.is_single();
     // One object that is not there leaves nothing to show; of several, the others are shown.
-    if !(single && objects.is_empty()) {
-        context.print(&view.render(objects, single, Now::by_the_clock())?)?;
+    if !(objects.is_empty() && (single || args.ignore_not_found)) {
+        let mut text = String::new();
+        let shown = view.render(objects, single, Now::by_the_clock(), &mut text);
+        context.print(&text)?;
+        failures.extend(shown.err());
     }
     Failure::all(failures)
 }
@@ -95,10 +123,17 @@ fn view(args: &Args, targets: &Targets) -> Result<View, Failure> {
         wide: false,
         namespaces: args.all_namespaces,
         labels: args.show_labels,
-        kinds: targets.has_several_kinds(),
+        kinds: args.show_kind || targets.has_several_kinds(),
         no_headers: args.no_headers,
+        label_columns: args.label_columns.clone(),
     };
-    View::parse(args.output.as_deref(), args.template.as_deref(), args.sort_by.as_deref(), layout)
+    let wanted = Wanted {
+        output: args.output.as_deref().unwrap_or_default(),
+        template: args.template.as_deref().unwrap_or_default(),
+        sort_by: args.sort_by.as_deref().unwrap_or_default(),
+        strict: !args.allow_missing_template_keys,
+    };
+    View::parse(wanted, layout)
 }
 
 #[cfg(test)]
@@ -143,9 +178,11 @@ mod tests {
                 .flat_map(|(kind, name)| all(*kind).into_iter().find(|o| o.name() == *name))
                 .collect(),
         };
-        let text = view(&line.args, &targets)
-            .and_then(|view| view.render(objects, targets.is_single(), recorded::now()));
-        recorded::normalised(&text.unwrap_or_else(|failure| panic!("{}: {}", step.place, failure.text())))
+        let mut text = String::new();
+        view(&line.args, &targets)
+            .and_then(|view| view.render(objects, targets.is_single(), recorded::now(), &mut text))
+            .unwrap_or_else(|failure| panic!("{}: {}", step.place, failure.text()));
+        recorded::normalised(&text)
     }
 
     /// The order of rows, and of tags set within one second, is the recorder's; so are columns behind an age.

@@ -1,17 +1,22 @@
-//! `-o custom-columns=HEADER:.path,…` and the order of `--sort-by`.
+//! `-o custom-columns=HEADER:.path,…` and the order of `--sort-by`, as kubectl has them.
 
 use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::print::jsonpath::{Path, PathError};
+use crate::print::jsonpath::{PathError, Template, relaxed};
 use crate::print::{tabs, template};
 
 /// A parsed `custom-columns` specification.
-pub(crate) struct Columns(Vec<(String, Path)>);
+pub(crate) struct Columns {
+    /// Each with its path as a template. That is parsed only where a row is printed, below the headers.
+    columns: Vec<(String, String)>,
+    /// Whether headers may be left out. Those of a file never are.
+    from_file: bool,
+}
 
-/// Why columns cannot be printed.
-#[derive(Debug, thiserror::Error)]
+/// Why columns cannot be printed, in kubectl's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ColumnsError {
     /// Nothing was given.
     #[error("custom-columns format specified but no custom columns given")]
@@ -19,6 +24,19 @@ pub(crate) enum ColumnsError {
     /// A column is not `HEADER:PATH`.
     #[error("unexpected custom-columns spec: {0}, expected <header>:<json-path-expr>")]
     Spec(String),
+    /// A file lacks one of its two lines.
+    #[error(
+        "invalid template, missing {0} line. Expected format is one line of space separated headers, one line of space separated column specs."
+    )]
+    Missing(&'static str),
+    /// The two lines of a file do not belong together.
+    #[error("number of headers ({headers}) and field specifications ({paths}) don't match")]
+    Unequal {
+        /// Words in the first line.
+        headers: usize,
+        /// Words in the second line.
+        paths: usize,
+    },
     /// A path is wrong.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -33,11 +51,11 @@ impl Columns {
         if text.is_empty() {
             return Err(ColumnsError::Empty);
         }
-        let column = |part: &str| -> Result<(String, Path), ColumnsError> {
+        let column = |part: &str| -> Result<(String, String), ColumnsError> {
             let (header, path) = part.split_once(':').ok_or_else(|| ColumnsError::Spec(part.to_owned()))?;
-            Ok((header.to_owned(), Path::parse_relaxed(path)?))
+            Ok((header.to_owned(), relaxed(path)?))
         };
-        text.split(',').map(column).collect::<Result<_, _>>().map(Self)
+        Ok(Self { columns: text.split(',').map(column).collect::<Result<_, _>>()?, from_file: false })
     }
 
     /// Parses a file of two lines: the headers, and below them the paths.
@@ -46,50 +64,94 @@ impl Columns {
     /// [`ColumnsError`] for what is no such file.
     pub(crate) fn parse_file(text: &str) -> Result<Self, ColumnsError> {
         let mut lines = text.lines();
-        let (Some(headers), Some(paths)) = (lines.next(), lines.next()) else {
-            return Err(ColumnsError::Spec(text.to_owned()));
+        let mut words = |which| {
+            let line = lines.next().ok_or(ColumnsError::Missing(which))?;
+            Ok::<Vec<&str>, ColumnsError>(line.split_whitespace().collect())
         };
-        let (headers, paths): (Vec<_>, Vec<_>) =
-            (headers.split_whitespace().collect(), paths.split_whitespace().collect());
+        let (headers, paths) = (words("header")?, words("spec")?);
         if headers.len() != paths.len() {
-            return Err(ColumnsError::Spec(text.to_owned()));
+            return Err(ColumnsError::Unequal { headers: headers.len(), paths: paths.len() });
         }
-        let column = |(header, path): (&&str, &&str)| Ok(((*header).to_owned(), Path::parse_relaxed(path)?));
-        headers.iter().zip(&paths).map(column).collect::<Result<_, _>>().map(Self)
+        let column = |(header, path): (&&str, &&str)| Ok((String::from(*header), relaxed(path)?));
+        let columns = headers.iter().zip(&paths).map(column).collect::<Result<_, PathError>>()?;
+        Ok(Self { columns, from_file: true })
     }
 
-    /// Prints the objects as a table.
+    /// Prints the objects as a table to `out`. The headers, and the rows before one that cannot be filled, are printed
+    /// whatever happens.
     ///
     /// # Errors
-    /// [`ColumnsError::Path`] where a path leaves a list.
-    pub(crate) fn print(&self, objects: &[Value], headers: bool) -> Result<String, ColumnsError> {
+    /// [`PathError`] where a path does not fit an object.
+    pub(crate) fn print(
+        &self,
+        objects: &[Value],
+        no_headers: bool,
+        out: &mut String,
+    ) -> Result<(), PathError> {
         let mut rows = Vec::new();
-        if headers {
-            rows.push(self.0.iter().map(|(header, _)| header.clone()).collect());
+        if self.from_file || !no_headers {
+            rows.push(self.columns.iter().map(|(header, _)| header.clone()).collect());
         }
+        let filled = self.fill(objects, &mut rows);
+        out.push_str(&tabs::table(&rows, tabs::GET));
+        filled
+    }
+
+    fn fill(&self, objects: &[Value], rows: &mut Vec<Vec<String>>) -> Result<(), PathError> {
+        let parse = |(_, path): &(String, String)| Template::parse(path);
+        let paths = self.columns.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         for object in objects {
-            let cell = |(_, path): &(String, Path)| {
+            let cells = paths.iter().map(|path| {
                 let found = path.find(object)?;
-                let texts: Vec<String> = found.into_iter().map(template::go_text).collect();
+                let texts: Vec<String> = found.iter().flatten().map(|value| shown(value)).collect();
                 Ok(if texts.is_empty() { "<none>".to_owned() } else { texts.join(",") })
-            };
-            rows.push(self.0.iter().map(cell).collect::<Result<_, PathError>>()?);
+            });
+            rows.push(cells.collect::<Result<_, PathError>>()?);
         }
-        Ok(tabs::table(&rows, tabs::GET))
+        Ok(())
     }
 }
 
-/// Compares two objects by what a path finds: numbers by value, text with its numbers by value, nothing first.
-pub(crate) fn compare(path: &Path, a: &Value, b: &Value) -> Result<Ordering, PathError> {
-    let (a, b) = (path.find(a)?, path.find(b)?);
-    Ok(match (a.first(), b.first()) {
-        (Some(Value::Number(a)), Some(Value::Number(b))) => {
+/// A value in a cell. What would move a terminal's cursor is made visible.
+fn shown(value: &Value) -> String {
+    template::go_text(value).replace('\u{1b}', "^[").replace('\r', "\\r")
+}
+
+/// The places of objects in the order of what a path finds in each.
+///
+/// Numbers go by value, text with its numbers by value. Objects in which it finds nothing come first, the last of them
+/// first of all, as they do in kubectl.
+///
+/// # Errors
+/// [`PathError`] for a path that finds nothing in any object, or does not fit one.
+pub(crate) fn order(path: &str, objects: &[Value]) -> Result<Vec<usize>, PathError> {
+    let path = relaxed(path)?;
+    let template = Template::parse(&path)?;
+    let mut missing = Vec::new();
+    let mut found: Vec<(usize, Value)> = Vec::new();
+    for (place, object) in objects.iter().enumerate() {
+        let values = template.find(object)?;
+        match values.first().and_then(|values| values.first()) {
+            Some(value) => found.push((place, value.clone().into_owned())),
+            None => missing.push(place),
+        }
+    }
+    if found.is_empty() && !objects.is_empty() {
+        return Err(PathError::found_nowhere(&path));
+    }
+    found.sort_by(|(_, a), (_, b)| compare(a, b));
+    Ok(missing.into_iter().rev().chain(found.into_iter().map(|(place, _)| place)).collect())
+}
+
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
             a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
         }
-        (Some(Value::String(a)), Some(Value::String(b))) => natural(a, b),
-        (Some(Value::Bool(a)), Some(Value::Bool(b))) => a.cmp(b),
-        (a, b) => a.is_some().cmp(&b.is_some()),
-    })
+        (Value::String(a), Value::String(b)) => natural(a, b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (a, b) => b.is_null().cmp(&a.is_null()),
+    }
 }
 
 /// `v9` before `v10`.
@@ -119,33 +181,66 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::print::rows;
 
     #[test]
-    fn columns_are_filled_from_paths() {
-        let objects =
-            [json!({"name": "lab", "tags": [{"t": "1"}, {"t": "2"}], "gone": null}), json!({"name": "w2"})];
-        let print = |spec: &str, headers| match Columns::parse(spec).and_then(|c| c.print(&objects, headers))
-        {
-            Ok(text) => text,
-            Err(error) => error.to_string(),
-        };
-        assert_eq!(print("N:.name,T:.tags[*].t", true), "N     T\nlab   1,2\nw2    <none>\n");
-        assert_eq!(print("N:.name,G:.gone", false), "lab   <nil>\nw2    <none>\n");
-        assert_eq!(print("T:.tags", false), "[map[t:1] map[t:2]]\n<none>\n");
-        assert_eq!(print("N", true), "unexpected custom-columns spec: N, expected <header>:<json-path-expr>");
-        assert_eq!(print("", true), "custom-columns format specified but no custom columns given");
+    fn columns_are_those_of_kubectl() {
+        let objects = rows::objects();
+        let checked = rows::check(include_str!("tables/custom_columns.txt"), |spec| {
+            let mut out = String::new();
+            let result = match Columns::parse(spec) {
+                Ok(columns) => columns.print(&objects, false, &mut out).map_err(ColumnsError::Path),
+                Err(error) => Err(error),
+            };
+            out + &result.err().map_or(String::new(), |error| format!("error: {error}"))
+        });
+        assert!(checked >= 54, "only {checked} rows");
     }
 
     #[test]
-    fn sorting_takes_numbers_by_value() {
-        let path = Path::parse_relaxed(".n").expect("valid");
-        let check = |a: Value, b: Value, want: Ordering| {
-            assert_eq!(compare(&path, &json!({ "n": a }), &json!({ "n": b })), Ok(want));
+    fn a_file_has_a_line_of_headers_and_a_line_of_paths() {
+        let print = |text: &str| {
+            let mut out = String::new();
+            match Columns::parse_file(text) {
+                Ok(columns) => columns.print(&rows::objects(), true, &mut out).expect("it fits"),
+                Err(error) => out = error.to_string(),
+            }
+            out
         };
-        check(json!("v9"), json!("v10"), Ordering::Less);
-        check(json!("a1b"), json!("a01b"), Ordering::Less);
-        check(json!("app"), json!("app"), Ordering::Equal);
-        check(json!(10), json!(9), Ordering::Greater);
-        assert_eq!(compare(&path, &json!({}), &json!({"n": 1})), Ok(Ordering::Less));
+        // Its headers are printed even with --no-headers.
+        assert_eq!(
+            print("NAME KIND\nmetadata.name {.kind}\n"),
+            "NAME   KIND\napp    ImageStream\nweb    ImageStream\n"
+        );
+        let form = "Expected format is one line of space separated headers, one line of space separated column specs.";
+        assert_eq!(print(""), format!("invalid template, missing header line. {form}"));
+        assert_eq!(print("NAME\n"), format!("invalid template, missing spec line. {form}"));
+        assert_eq!(
+            print("NAME KIND\nmetadata.name\n"),
+            "number of headers (2) and field specifications (1) don't match"
+        );
+    }
+
+    #[test]
+    fn objects_are_put_in_order() {
+        let check = |values: Value, want: &str| {
+            let objects: Vec<Value> = values.as_array().expect("a list").clone();
+            let got = match order(".n", &objects) {
+                Ok(places) => places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(got, want, "{values}");
+        };
+        check(json!([{"n": "v10"}, {"n": "v9"}]), "1 0");
+        check(json!([{"n": "a1b"}, {"n": "a01b"}]), "0 1");
+        check(json!([{"n": "b"}, {"n": "a"}, {"n": "b"}, {"n": "a"}]), "1 3 0 2");
+        check(json!([{"n": 10}, {"n": 9}, {"n": 9.5}]), "1 2 0");
+        check(json!([{"n": 1}, {}, {"n": 0}, {}]), "3 1 2 0"); // Those without it: kubectl turns them round.
+        check(json!([]), "");
+        check(json!([{}, {"m": 1}]), "couldn't find any field with path \"{.n}\" in the list of objects");
+        assert_eq!(
+            order("{.n}x", &[]).expect_err("no path").to_string(),
+            relaxed("{.n}x").expect_err("the same").to_string()
+        );
     }
 }

@@ -1,154 +1,159 @@
-//! `-o jsonpath=`: kubectl's templates around JSON paths.
+//! `-o jsonpath=`, as kubectl reads and prints it.
 //!
 //! ```text
-//! template = (text | "{" item* "}")*
-//! item     = "range" path … "end" | path | "quoted text" | 'quoted text'
-//! path     = ("$" | "@")? step+
-//! step     = ".name" | "['name']" | "..name" | ".*" | "[*]" | "[1]" | "[-1]" | "[0:2:1]" | "[a,b]" | "[?(@.a=="b")]"
+//! template = (text | "{" step* "}")*
+//! step     = "range" | "end" | "$" | "@" | ".name" | ".*" | "..name" | "['name']" | "[1]" | "[-1]" | "[0:2:1]" | "[*]"
+//!          | "[0,2]" | "['a','b']" | "[?(@.a=="b")]" | "quoted text" | 'quoted text' | number | true | false
 //! ```
 //!
-//! What is not there prints nothing.
+//! Each step is given all that the step before it found. What is not there is nothing; an index that a list does not have, a
+//! step that does not fit its value, and a comparison of unlike values are errors, in kubectl's words. `tables/jsonpath.txt`
+//! has what kubectl itself says.
 
-use std::iter::Peekable;
-use std::str::Chars;
+mod parse;
+#[cfg(test)]
+mod tests;
 
-use serde_json::{Number, Value};
+use std::borrow::Cow;
+use std::cmp::Ordering;
 
-use crate::print::json;
+use serde_json::{Map, Value};
 
-/// Why a template cannot be used, or not on this object.
+use crate::print::{json, template};
+
+/// Why a template cannot be used, or not on this object: one sentence, kubectl's.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PathError {
-    /// It does not follow the grammar.
-    #[error("{0}")]
-    Syntax(String),
-    /// It asks for an element the list does not have.
-    #[error("array index out of bounds: index {index}, length {length}")]
-    OutOfBounds {
-        /// What was asked for.
-        index: i64,
-        /// How many there are.
-        length: usize,
-    },
+#[error("{0}")]
+pub(crate) struct PathError(String);
+
+impl PathError {
+    /// A path by which objects were to be put in order.
+    pub(crate) fn found_nowhere(path: &str) -> Self {
+        flaw(format!("couldn't find any field with path {} in the list of objects", go_quoted(path)))
+    }
 }
 
 /// A parsed template.
-pub(crate) struct Template(Vec<Node>);
-
-/// A parsed path, as `custom-columns` and `--sort-by` use it.
-pub(crate) struct Path(Vec<Step>);
-
-enum Node {
-    Text(String),
-    Path(Path),
-    Range(Path, Vec<Node>),
+#[derive(Debug)]
+pub(crate) struct Template {
+    nodes: Vec<Node>,
+    /// Whether what is not there is an error.
+    strict: bool,
 }
 
+#[derive(Debug)]
+enum Node {
+    Steps(Vec<Step>),
+    /// Where to look, and what to do with each value found. Without an `end`, that is all the rest.
+    Range(Vec<Step>, Vec<Node>),
+    /// An `end` that nothing began.
+    StrayEnd,
+}
+
+#[derive(Debug)]
 enum Step {
     Field(String),
     Wildcard,
     Recursive,
-    Slice { start: Option<i64>, end: Option<i64>, step: i64 },
-    Index(i64),
-    Union(Vec<Step>),
-    Filter(Operand, Option<(Comparison, Operand)>),
-}
-
-enum Operand {
-    Path(Path),
+    Slice(Slice),
+    Union(Vec<Vec<Step>>),
+    Exists(Vec<Step>),
+    Compare(Vec<Step>, String, Vec<Step>),
     Literal(Value),
+    /// A word that is neither `range` nor `end`.
+    Unknown(String),
 }
 
-#[derive(Clone, Copy)]
-enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
+/// Which items of a list: from `start` to before `end`, each `step`th. A negative place counts from the end.
+#[derive(Debug)]
+struct Slice {
+    start: Option<i64>,
+    end: Option<i64>,
+    step: Option<i64>,
+    /// It was one place, and `end` only follows from it.
+    single: bool,
 }
+
+/// What a step is given, and what it finds. Not all of it stands in the object.
+pub(crate) type Found<'v> = Vec<Cow<'v, Value>>;
 
 impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// [`PathError::Syntax`].
+    /// [`PathError`] says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, PathError> {
-        let mut parser = Parser { chars: text.chars().peekable() };
-        let (nodes, ended) = parser.nodes(true)?;
-        if ended { Err(syntax("not in range, nothing to end")) } else { Ok(Self(nodes)) }
+        Ok(Self { nodes: parse::template(text)?, strict: false })
+    }
+
+    /// The same, with an error for what is not there, or without.
+    pub(crate) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// What each part of the template finds in an object.
+    ///
+    /// # Errors
+    /// [`PathError`] for a part that does not fit the object.
+    pub(crate) fn find<'v>(&self, root: &'v Value) -> Result<Vec<Found<'v>>, PathError> {
+        let mut found = Vec::new();
+        self.walk(&self.nodes, &vec![Cow::Borrowed(root)], &mut found)?;
+        Ok(found)
     }
 
     /// Prints what the template says of an object.
     ///
     /// # Errors
-    /// [`PathError::OutOfBounds`].
-    pub(crate) fn print(&self, root: &Value) -> Result<String, PathError> {
-        let mut out = String::new();
-        print_nodes(&self.0, root, &mut out)?;
-        Ok(out)
-    }
-}
-
-impl Path {
-    /// Parses `.a.b`, `a.b` or `{.a.b}`.
-    ///
-    /// # Errors
-    /// [`PathError::Syntax`].
-    pub(crate) fn parse_relaxed(text: &str) -> Result<Self, PathError> {
-        let bare = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
-        if bare.is_empty() || bare.contains(['{', '}']) {
-            return Err(syntax(&format!(
-                "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}', got \"{text}\""
-            )));
-        }
-        let dotted = if bare.starts_with(['.', '[', '$']) { bare.to_owned() } else { format!(".{bare}") };
-        let mut parser = Parser { chars: dotted.chars().peekable() };
-        let path = parser.path()?;
-        match parser.chars.next() {
-            None => Ok(path),
-            Some(c) => Err(syntax(&format!("unrecognized character in action: '{c}'"))),
-        }
+    /// [`PathError`] for a part that does not fit the object.
+    #[cfg(test)]
+    fn print(&self, root: &Value) -> Result<String, PathError> {
+        Ok(self.find(root)?.iter().map(line).collect())
     }
 
-    /// Everything the path leads to.
-    ///
-    /// # Errors
-    /// [`PathError::OutOfBounds`].
-    pub(crate) fn find<'a>(&self, from: &'a Value) -> Result<Vec<&'a Value>, PathError> {
-        let mut found = vec![from];
-        for step in &self.0 {
-            let mut next = Vec::new();
-            for value in found {
-                follow(step, value, &mut next)?;
-            }
-            found = next;
-        }
-        Ok(found)
-    }
-}
-
-fn syntax(text: &str) -> PathError {
-    PathError::Syntax(text.to_owned())
-}
-
-fn print_nodes(nodes: &[Node], at: &Value, out: &mut String) -> Result<(), PathError> {
-    for node in nodes {
-        match node {
-            Node::Text(text) => out.push_str(text),
-            Node::Path(path) => {
-                let texts: Vec<String> = path.find(at)?.into_iter().map(text_of).collect();
-                out.push_str(&texts.join(" "));
-            }
-            Node::Range(path, body) => {
-                for value in path.find(at)? {
-                    print_nodes(body, value, out)?;
+    fn walk<'v>(&self, nodes: &[Node], from: &Found<'v>, out: &mut Vec<Found<'v>>) -> Result<(), PathError> {
+        for node in nodes {
+            match node {
+                Node::Steps(steps) => out.push(follow_all(steps, from, self.strict)?),
+                Node::Range(steps, body) => {
+                    let values = follow_all(steps, from, self.strict)?;
+                    if values.is_empty() {
+                        // A mistake in the body is one even if there is nothing to do.
+                        self.walk(body, &Vec::new(), &mut Vec::new())?;
+                    }
+                    for value in values {
+                        self.walk(body, &vec![value], out)?;
+                    }
                 }
+                Node::StrayEnd => return Err(flaw("not in range, nothing to end")),
             }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Makes `{.a.b}` of `.a.b`, `a.b` and `{a.b}`, as columns and `--sort-by` may be written.
+///
+/// # Errors
+/// [`PathError`] for what is none of these.
+pub(crate) fn relaxed(text: &str) -> Result<String, PathError> {
+    let bare = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
+    let bare = bare.strip_prefix('.').filter(|rest| !rest.is_empty()).unwrap_or(bare);
+    match bare {
+        "" if text.is_empty() => Ok(String::new()),
+        _ if bare.is_empty() || bare.contains(['{', '}']) => Err(flaw(
+            "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'",
+        )),
+        _ => Ok(format!("{{.{bare}}}")),
+    }
+}
+
+fn flaw(text: impl Into<String>) -> PathError {
+    PathError(text.into())
+}
+
+/// What one part of a template found, as the template shows it.
+pub(crate) fn line(found: &Found<'_>) -> String {
+    found.iter().map(|value| text_of(value)).collect::<Vec<_>>().join(" ")
 }
 
 /// A value as a template shows it: text bare, objects and lists as JSON.
@@ -159,387 +164,242 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-fn follow<'a>(step: &Step, value: &'a Value, found: &mut Vec<&'a Value>) -> Result<(), PathError> {
-    match (step, value) {
-        (Step::Field(name), Value::Object(map)) => found.extend(map.get(name)),
-        (Step::Wildcard, Value::Object(map)) => found.extend(map.values()),
-        (Step::Wildcard, Value::Array(items)) => found.extend(items),
-        (Step::Recursive, _) => descend(value, found),
-        (Step::Index(index), Value::Array(items)) => {
-            let at = if *index < 0 { index + length(items) } else { *index };
-            let item = usize::try_from(at).ok().and_then(|at| items.get(at));
-            found.push(item.ok_or(PathError::OutOfBounds { index: *index, length: items.len() })?);
-        }
-        (Step::Slice { start, end, step }, Value::Array(items)) => {
-            let length = length(items);
-            let place = |index: i64| (if index < 0 { index + length } else { index }).clamp(0, length);
-            let (start, end) = (place(start.unwrap_or(0)), place(end.unwrap_or(length)));
-            let stride = usize::try_from((*step).max(1)).unwrap_or(1);
-            let positions = (start..end).step_by(stride);
-            found.extend(positions.filter_map(|at| usize::try_from(at).ok().and_then(|at| items.get(at))));
-        }
-        (Step::Union(steps), _) => {
-            for step in steps {
-                follow(step, value, found)?;
-            }
-        }
-        (Step::Filter(left, rest), Value::Array(items)) => {
-            for item in items {
-                if matches(left, rest.as_ref(), item)? {
-                    found.push(item);
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(())
+fn follow_all<'v>(steps: &[Step], from: &Found<'v>, strict: bool) -> Result<Found<'v>, PathError> {
+    steps.iter().try_fold(from.clone(), |found, step| follow(step, found, strict))
 }
 
-fn length(items: &[Value]) -> i64 {
-    i64::try_from(items.len()).unwrap_or(i64::MAX)
-}
-
-fn descend<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
-    found.push(value);
-    match value {
-        Value::Object(map) => map.values().for_each(|value| descend(value, found)),
-        Value::Array(items) => items.iter().for_each(|value| descend(value, found)),
-        _ => {}
-    }
-}
-
-fn matches(left: &Operand, rest: Option<&(Comparison, Operand)>, item: &Value) -> Result<bool, PathError> {
-    let Some((comparison, right)) = rest else {
-        return Ok(match left {
-            Operand::Path(path) => !path.find(item)?.is_empty(),
-            Operand::Literal(value) => *value == Value::Bool(true),
-        });
-    };
-    let value = |operand: &Operand| -> Result<Option<Value>, PathError> {
-        Ok(match operand {
-            Operand::Path(path) => path.find(item)?.first().map(|value| (*value).clone()),
-            Operand::Literal(value) => Some(value.clone()),
-        })
-    };
-    let (Some(left), Some(right)) = (value(left)?, value(right)?) else { return Ok(false) };
-    let order = match (&left, &right) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => (left == right).then_some(std::cmp::Ordering::Equal),
-    };
-    Ok(match comparison {
-        Comparison::Equal => order.is_some_and(std::cmp::Ordering::is_eq),
-        Comparison::NotEqual => !order.is_some_and(std::cmp::Ordering::is_eq),
-        Comparison::Less => order.is_some_and(std::cmp::Ordering::is_lt),
-        Comparison::LessOrEqual => order.is_some_and(std::cmp::Ordering::is_le),
-        Comparison::Greater => order.is_some_and(std::cmp::Ordering::is_gt),
-        Comparison::GreaterOrEqual => order.is_some_and(std::cmp::Ordering::is_ge),
-    })
-}
-
-struct Parser<'a> {
-    chars: Peekable<Chars<'a>>,
-}
-
-impl Parser<'_> {
-    /// Parses up to the end, or up to the `end` of a range; says which it was.
-    fn nodes(&mut self, outside: bool) -> Result<(Vec<Node>, bool), PathError> {
-        let mut nodes = Vec::new();
-        let mut outside = outside;
-        loop {
-            if outside {
-                let mut text = String::new();
-                while let Some(c) = self.chars.next_if(|&c| c != '{') {
-                    text.push(c);
-                }
-                if !text.is_empty() {
-                    nodes.push(Node::Text(text));
-                }
-                if self.chars.next().is_none() {
-                    return Ok((nodes, false));
-                }
-                outside = false;
-            }
-            self.spaces();
-            match self.chars.peek().copied() {
-                None => return Err(syntax("unclosed action")),
-                Some('}') => {
-                    self.chars.next();
-                    outside = true;
-                }
-                Some(quote @ ('"' | '\'')) => nodes.push(Node::Text(self.quoted(quote)?)),
-                Some(c) if c.is_alphabetic() => match &*self.word() {
-                    "end" => {
-                        self.spaces();
-                        return match self.chars.next() {
-                            Some('}') => Ok((nodes, true)),
-                            _ => Err(syntax("unclosed action")),
-                        };
-                    }
-                    "range" => {
-                        self.spaces();
-                        let path = self.path()?;
-                        let (body, ended) = self.nodes(false)?;
-                        if !ended {
-                            return Err(syntax("range without end"));
-                        }
-                        nodes.push(Node::Range(path, body));
-                        outside = true;
-                    }
-                    word => return Err(syntax(&format!("unrecognized identifier {word}"))),
-                },
-                Some(_) => nodes.push(Node::Path(self.path()?)),
-            }
-        }
-    }
-
-    fn path(&mut self) -> Result<Path, PathError> {
-        let mut steps = Vec::new();
-        self.chars.next_if(|&c| matches!(c, '$' | '@'));
-        loop {
-            match self.chars.peek() {
-                Some('.') => {
-                    self.chars.next();
-                    if self.chars.next_if_eq(&'.').is_some() {
-                        steps.push(Step::Recursive);
-                    }
-                    if self.chars.next_if_eq(&'*').is_some() {
-                        steps.push(Step::Wildcard);
-                        continue;
-                    }
-                    let name = self.field();
-                    if !name.is_empty() {
-                        steps.push(Step::Field(name));
-                    }
-                }
-                Some('[') => {
-                    self.chars.next();
-                    steps.push(self.bracket()?);
-                }
-                Some(' ' | '}' | ')' | '=' | '!' | '<' | '>') | None => return Ok(Path(steps)),
-                Some(c) => return Err(syntax(&format!("unrecognized character in action: '{c}'"))),
-            }
-        }
-    }
-
-    /// A name after a dot. A backslash takes the next character as it is.
-    fn field(&mut self) -> String {
-        let mut name = String::new();
-        while let Some(c) = self.chars.next_if(|&c| {
-            !matches!(c, '.' | '[' | ']' | '{' | '}' | ' ' | '|' | ',' | ')' | '=' | '!' | '<' | '>')
-        }) {
-            name.extend(if c == '\\' { self.chars.next() } else { Some(c) });
-        }
-        name
-    }
-
-    fn bracket(&mut self) -> Result<Step, PathError> {
-        let mut steps = Vec::new();
-        loop {
-            self.spaces();
-            let step = match self.chars.peek().copied() {
-                Some('*') => {
-                    self.chars.next();
-                    Step::Wildcard
-                }
-                Some('?') => self.filter()?,
-                Some(quote @ ('"' | '\'')) => Step::Field(self.quoted(quote)?),
-                _ => self.slice()?,
+fn follow<'v>(step: &Step, from: Found<'v>, strict: bool) -> Result<Found<'v>, PathError> {
+    match step {
+        Step::Field(name) => {
+            let asked = !from.is_empty();
+            let field = |value: Cow<'v, Value>| match value {
+                Cow::Borrowed(value) => value.get(name).map(Cow::Borrowed),
+                Cow::Owned(value) => value.get(name).cloned().map(Cow::Owned),
             };
-            steps.push(step);
-            self.spaces();
-            match self.chars.next() {
-                Some(',') => {}
-                Some(']') if steps.len() == 1 => return Ok(steps.remove(0)),
-                Some(']') => return Ok(Step::Union(steps)),
-                _ => return Err(syntax("unterminated array")),
+            let found: Found<'v> = from.into_iter().filter_map(field).collect();
+            if strict && asked && found.is_empty() {
+                Err(flaw(format!("{name} is not found")))
+            } else {
+                Ok(found)
             }
         }
-    }
-
-    fn slice(&mut self) -> Result<Step, PathError> {
-        let mut text = String::new();
-        while let Some(c) = self.chars.next_if(|&c| c.is_ascii_digit() || matches!(c, '-' | ':')) {
-            text.push(c);
+        Step::Wildcard => Ok(from.iter().flat_map(children).collect()),
+        Step::Recursive => {
+            let mut found = Vec::new();
+            from.into_iter().for_each(|value| descend(value, &mut found));
+            Ok(found)
         }
-        let bad = || syntax(&format!("invalid array index {text}"));
-        let number = |part: &str| match part {
-            "" => Ok(None),
-            part => part.parse::<i64>().map(Some).map_err(|_| bad()),
-        };
-        let parts: Vec<&str> = text.split(':').collect();
-        match *parts {
-            [index] => Ok(Step::Index(number(index)?.ok_or_else(bad)?)),
-            [start, end] => Ok(Step::Slice { start: number(start)?, end: number(end)?, step: 1 }),
-            [start, end, step] => {
-                Ok(Step::Slice { start: number(start)?, end: number(end)?, step: number(step)?.unwrap_or(1) })
-            }
-            _ => Err(bad()),
+        Step::Slice(slice) => slice.of(&from),
+        Step::Union(lists) => {
+            let parts = lists.iter().map(|steps| follow_all(steps, &from, strict));
+            Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
         }
-    }
-
-    fn filter(&mut self) -> Result<Step, PathError> {
-        self.chars.next();
-        if self.chars.next() != Some('(') {
-            return Err(syntax("unterminated filter"));
+        Step::Exists(steps) => {
+            let there = |item: &Cow<'v, Value>| {
+                // Here what cannot be looked for is not there.
+                Ok(follow_all(steps, &vec![item.clone()], strict).is_ok_and(|found| !found.is_empty()))
+            };
+            filter(&from, there)
         }
-        self.spaces();
-        let left = self.operand()?;
-        self.spaces();
-        let equals = |parser: &mut Self| parser.chars.next_if_eq(&'=').is_some();
-        let comparison = match self.chars.next() {
-            Some(')') => return Ok(Step::Filter(left, None)),
-            Some('=') if equals(self) => Comparison::Equal,
-            Some('!') if equals(self) => Comparison::NotEqual,
-            Some('<') if equals(self) => Comparison::LessOrEqual,
-            Some('<') => Comparison::Less,
-            Some('>') if equals(self) => Comparison::GreaterOrEqual,
-            Some('>') => Comparison::Greater,
-            _ => return Err(syntax("unterminated filter")),
-        };
-        self.spaces();
-        let right = self.operand()?;
-        self.spaces();
-        match self.chars.next() {
-            Some(')') => Ok(Step::Filter(left, Some((comparison, right)))),
-            _ => Err(syntax("unterminated filter")),
+        Step::Compare(left, operator, right) => {
+            let one = |steps: &[Step], item: &Cow<'v, Value>| {
+                let mut found = follow_all(steps, &vec![item.clone()], strict)?;
+                let last = found.pop();
+                if found.is_empty() { Ok(last) } else { Err(flaw("can only compare one element at a time")) }
+            };
+            filter(&from, |item| {
+                let Some(left) = one(left, item)? else { return Ok(false) };
+                let Some(right) = one(right, item)? else { return Ok(false) };
+                compare(&left, operator, &right)
+            })
         }
-    }
-
-    fn operand(&mut self) -> Result<Operand, PathError> {
-        match self.chars.peek().copied() {
-            Some(quote @ ('"' | '\'')) => Ok(Operand::Literal(self.quoted(quote)?.into())),
-            Some('@' | '$' | '.' | '[') => Ok(Operand::Path(self.path()?)),
-            _ => {
-                let mut word = String::new();
-                while let Some(c) = self.chars.next_if(|&c| c.is_alphanumeric() || matches!(c, '-' | '.')) {
-                    word.push(c);
-                }
-                let number = || word.parse::<f64>().ok().and_then(Number::from_f64);
-                match &*word {
-                    "true" => Ok(Operand::Literal(true.into())),
-                    "false" => Ok(Operand::Literal(false.into())),
-                    "null" | "nil" => Ok(Operand::Literal(Value::Null)),
-                    _ => number()
-                        .map(|number| Operand::Literal(Value::Number(number)))
-                        .ok_or_else(|| syntax(&format!("unrecognized identifier {word}"))),
-                }
-            }
-        }
-    }
-
-    fn word(&mut self) -> String {
-        let mut word = String::new();
-        while let Some(c) = self.chars.next_if(|c| c.is_alphanumeric()) {
-            word.push(c);
-        }
-        word
-    }
-
-    fn quoted(&mut self, quote: char) -> Result<String, PathError> {
-        self.chars.next();
-        let mut text = String::new();
-        loop {
-            match self.chars.next() {
-                None => return Err(syntax("unterminated quoted string")),
-                Some(c) if c == quote => return Ok(text),
-                Some('\\') => text.push(match self.chars.next() {
-                    Some('n') => '\n',
-                    Some('t') => '\t',
-                    Some('r') => '\r',
-                    Some(c) => c,
-                    None => return Err(syntax("unterminated quoted string")),
-                }),
-                Some(c) => text.push(c),
-            }
-        }
-    }
-
-    fn spaces(&mut self) {
-        while self.chars.next_if(|c| c.is_whitespace()).is_some() {}
+        Step::Literal(text @ Value::String(_)) => Ok(vec![Cow::Owned(text.clone())]),
+        Step::Literal(value) => Ok(from.iter().map(|_| Cow::Owned(value.clone())).collect()),
+        Step::Unknown(word) => Err(flaw(format!("unrecognized identifier {word}"))),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// What stands directly in a value: the values of an object by key, the items of a list, the bytes of a text.
+fn children<'v>(value: &Cow<'v, Value>) -> Found<'v> {
+    match value {
+        Cow::Borrowed(Value::Object(map)) => by_key(map).into_iter().map(Cow::Borrowed).collect(),
+        Cow::Borrowed(Value::Array(items)) => items.iter().map(Cow::Borrowed).collect(),
+        Cow::Owned(Value::Object(map)) => by_key(map).into_iter().cloned().map(Cow::Owned).collect(),
+        Cow::Owned(Value::Array(items)) => items.iter().cloned().map(Cow::Owned).collect(),
+        Cow::Borrowed(Value::String(text)) => bytes(text),
+        Cow::Owned(Value::String(text)) => bytes(text),
+        _ => Vec::new(),
+    }
+}
 
-    use super::*;
+/// kubectl's order is random; ours is that of the keys.
+fn by_key(map: &Map<String, Value>) -> Vec<&Value> {
+    let mut pairs: Vec<(&String, &Value)> = map.iter().collect();
+    pairs.sort_by_key(|(key, _)| *key);
+    pairs.into_iter().map(|(_, value)| value).collect()
+}
 
-    fn print(template: &str) -> String {
-        let root = json!({
-            "name": "app",
-            "labels": {"app.io/tier": "back"},
-            "none": null,
-            "tags": [
-                {"tag": "v1", "n": 1, "items": [{"image": "a"}, {"image": "b"}]},
-                {"tag": "v2", "n": 2, "items": [{"image": "c"}]},
-                {"tag": "v9", "n": 9, "items": null, "bad": true}
-            ]
-        });
-        match Template::parse(template).and_then(|template| template.print(&root)) {
-            Ok(text) => text,
-            Err(error) => format!("error: {error}"),
+fn bytes<'v>(text: &str) -> Found<'v> {
+    text.bytes().map(|byte| Cow::Owned(byte.into())).collect()
+}
+
+/// The value and all in it, but only what has something in it.
+fn descend<'v>(value: Cow<'v, Value>, found: &mut Found<'v>) {
+    let inside = children(&value);
+    if !inside.is_empty() {
+        let is_text = value.is_string();
+        found.push(value);
+        if !is_text {
+            inside.into_iter().for_each(|child| descend(child, found));
         }
     }
+}
 
-    #[test]
-    fn paths_lead_where_kubectl_goes() {
-        let check = |template: &str, want: &str| assert_eq!(print(template), want, "{template}");
-        check("{.name}", "app");
-        check("{$.name}", "app");
-        check("{.tags[*].tag}", "v1 v2 v9");
-        check("{.tags[*]['tag','n']}", "v1 1 v2 2 v9 9");
-        check("{.tags[0].items}", r#"[{"image":"a"},{"image":"b"}]"#);
-        check("{.tags[-1].tag}", "v9");
-        check("{.tags[0:2].tag}", "v1 v2");
-        check("{.tags[1:].tag}", "v2 v9");
-        check("{.tags[::2].tag}", "v1 v9");
-        check("{.tags[0,2].tag}", "v1 v9");
-        check("{..image}", "a b c");
-        check("{.labels.app\\.io/tier}", "back");
-        check("{.labels['app.io/tier']}", "back");
-        check("{.labels.*}", "back");
-        check("{.none}", "null");
-        check("{.nothing.here}", "");
-        check("{.tags[?(@.tag==\"v2\")].n}", "2");
-        check("{.tags[?(@.n>=2)].tag}", "v2 v9");
-        check("{.tags[?(@.bad)].tag}", "v9");
-        check("{.tags[?(@.bad==true)].tag}", "v9");
-        check("{.tags[?(@.tag!='v1')].tag}", "v2 v9");
-    }
-
-    #[test]
-    fn templates_mix_text_paths_and_ranges() {
-        let check = |template: &str, want: &str| assert_eq!(print(template), want, "{template}");
-        check("name is {.name}!", "name is app!");
-        check(r#"{range .tags[*]}{.tag}{" "}{.items[0].image}{"\n"}{end}"#, "v1 a\nv2 c\nv9 \n");
-        check(r"{range .tags[*]}{range .items[*]}{.image},{end}{.tag};{end}", "a,b,v1;c,v2;v9;");
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let check =
-            |template: &str, want: &str| assert_eq!(print(template), format!("error: {want}"), "{template}");
-        check("{.tags[7].tag}", "array index out of bounds: index 7, length 3");
-        check("{.name", "unclosed action");
-        check("{range .tags[*]}{.tag}", "range without end");
-        check("{end}", "not in range, nothing to end");
-        check("{.tags[x]}", "invalid array index ");
-        check("{foo}", "unrecognized identifier foo");
-        check("{\"a}", "unterminated quoted string");
-    }
-
-    #[test]
-    fn columns_take_paths_in_four_spellings() {
-        let value = json!({"a": {"b": 1}});
-        for text in [".a.b", "a.b", "{.a.b}", "{a.b}"] {
-            assert_eq!(
-                Path::parse_relaxed(text).and_then(|path| path.find(&value)),
-                Ok(vec![&json!(1)]),
-                "{text}"
-            );
+impl Slice {
+    fn of<'v>(&self, from: &Found<'v>) -> Result<Found<'v>, PathError> {
+        let mut found = Vec::new();
+        for value in from {
+            let items = match &**value {
+                Value::Null => continue,
+                Value::Array(items) => items,
+                other => return Err(flaw(format!("{} is not array or slice", go_type(other)))),
+            };
+            let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+            let mut start = self.start.unwrap_or(0);
+            if start < 0 {
+                start += length;
+            }
+            let mut end = self.end.unwrap_or(length);
+            if end < 0 || (end == 0 && self.single) {
+                end += length;
+            }
+            if start == end {
+                // Odd, but kubectl's: behind an empty list it looks at no other.
+                return Ok(found);
+            }
+            let outside = |index| flaw(format!("array index out of bounds: index {index}, length {length}"));
+            if !(0..length).contains(&start) {
+                return Err(outside(start));
+            }
+            if !(0..=length).contains(&end) {
+                return Err(outside(end - 1));
+            }
+            if start > end {
+                return Err(flaw(format!("starting index {start} is greater than ending index {end}")));
+            }
+            let step = self.step.unwrap_or(1);
+            let step = usize::try_from(step).ok().filter(|step| *step > 0);
+            let step = step.ok_or_else(|| flaw("step must be > 0"))?;
+            let place = |index: i64| usize::try_from(index).expect("it was found to be within the list");
+            found.extend(children(value)[place(start)..place(end)].iter().step_by(step).cloned());
         }
-        assert!(Path::parse_relaxed("{.a}{.b}").is_err());
+        Ok(found)
     }
+}
+
+fn filter<'v>(
+    from: &Found<'v>,
+    passes: impl Fn(&Cow<'v, Value>) -> Result<bool, PathError>,
+) -> Result<Found<'v>, PathError> {
+    let mut found = Vec::new();
+    for value in from {
+        if !value.is_array() {
+            let text = template::go_text(value);
+            return Err(flaw(format!("{text} is not array or slice and cannot be filtered")));
+        }
+        for item in children(value) {
+            if passes(&item)? {
+                found.push(item);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn compare(left: &Value, operator: &str, right: &Value) -> Result<bool, PathError> {
+    let equal = || match (left, right) {
+        (Value::Null | Value::Array(_) | Value::Object(_), _)
+        | (_, Value::Null | Value::Array(_) | Value::Object(_)) => Err(flaw("invalid type for comparison")),
+        (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
+        _ => Ok(order(left, right)?.is_eq()),
+    };
+    let less = || match (left, right) {
+        (Value::Bool(_), Value::Bool(_)) => Err(flaw("invalid type for comparison")),
+        _ => equal().and_then(|_| Ok(order(left, right)?.is_lt())),
+    };
+    match operator {
+        "==" => equal(),
+        "!=" => Ok(!equal()?),
+        "<" => less(),
+        "<=" => Ok(less()? || equal()?),
+        ">" => Ok(!(less()? || equal()?)),
+        ">=" => Ok(!less()?),
+        _ => Err(flaw(format!("unrecognized filter operator {operator}"))),
+    }
+}
+
+fn order(left: &Value, right: &Value) -> Result<Ordering, PathError> {
+    let unlike = || flaw("incompatible types for comparison");
+    match (left, right) {
+        (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
+        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => Ok(a.cmp(&b)),
+            (None, None) => a.as_f64().partial_cmp(&b.as_f64()).ok_or_else(unlike),
+            _ => Err(unlike()),
+        },
+        _ => Err(unlike()),
+    }
+}
+
+/// The type that a JSON value has in Go.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// A JSON value as Go's `%#v` writes it, which kubectl adds where a template fails.
+pub(crate) fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".into(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => go_quoted(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_syntax).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let mut pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{}:{}", go_quoted(key), go_syntax(value))).collect();
+            pairs.sort();
+            format!("map[string]interface {{}}{{{}}}", pairs.join(", "))
+        }
+    }
+}
+
+/// A text in Go's quotes.
+pub(crate) fn go_quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{b}' => quoted.push_str("\\v"),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }

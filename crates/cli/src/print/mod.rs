@@ -8,6 +8,8 @@ pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
 pub(crate) mod output;
+#[cfg(test)]
+pub(crate) mod rows;
 pub(crate) mod schedule;
 pub(crate) mod size;
 pub(crate) mod table;

@@ -39,7 +39,8 @@ pub(crate) enum Object {
 }
 
 /// How the rows are to be shown.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Layout {
     /// With the columns of `-o wide`.
     pub(crate) wide: bool,
@@ -51,6 +52,8 @@ pub(crate) struct Layout {
     pub(crate) kinds: bool,
     /// Without the headers.
     pub(crate) no_headers: bool,
+    /// Labels that have a column each, before that of all labels.
+    pub(crate) label_columns: Vec<String>,
 }
 
 impl Object {
@@ -147,7 +150,7 @@ impl Object {
 }
 
 /// Lays out objects of one kind.
-pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
+pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
     let Some(first) = objects.first() else { return String::new() };
     let mut rows = Vec::with_capacity(objects.len() + 1);
     if !layout.no_headers {
@@ -155,6 +158,9 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
         row.extend(layout.namespaces.then(|| "NAMESPACE".into()));
         row.push("NAME".into());
         row.extend(headers(first.kind(), layout.wide).iter().map(ToString::to_string));
+        // A label's column is named by what stands behind the last slash.
+        let named = |key: &String| key.rsplit('/').next().unwrap_or(key).to_uppercase();
+        row.extend(layout.label_columns.iter().map(named));
         row.extend(layout.labels.then(|| "LABELS".into()));
         rows.push(row);
     }
@@ -165,6 +171,8 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
         let name = object.name();
         row.push(if layout.kinds { format!("{}/{name}", object.kind().singular()) } else { name });
         row.extend(object.cells(layout.wide, now).iter().map(|cell| tabs::one_line(cell)));
+        let label = |key: &String| stream.and_then(|stream| stream.labels.get(key).cloned());
+        row.extend(layout.label_columns.iter().map(|key| label(key).unwrap_or_default()));
         row.extend(layout.labels.then(|| labels(stream.map(|stream| &stream.labels))));
         rows.push(row);
     }
@@ -333,6 +341,28 @@ fn source_cell(kind: SourceKind, namespace: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_tag_stands_first() {
+        // Tags with the second in which each was set; without one it has no item.
+        let check = |tags: &str, want: &str| {
+            let status = |text: &str| {
+                let (tag, second) = text.split_once('@').unwrap_or((text, ""));
+                let seconds = second.parse::<i64>().ok();
+                let created = seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+                let items = created.map(|_| HistoryItem { created, ..HistoryItem::default() });
+                TagStatus { tag: tag.to_owned(), items: items.into_iter().collect(), ..TagStatus::default() }
+            };
+            let statuses: Vec<TagStatus> = tags.split(' ').map(status).collect();
+            assert_eq!(tags_by_age(&statuses).join(" "), want, "{tags}");
+        };
+        check("a@1 b@2 c@3", "c b a");
+        check("c@1 b@1 a@1", "a b c"); // In one second: by name.
+        check("latest@1 1.0@2 v2@2", "1.0 v2 latest"); // Not by what the names mean.
+        check("failed a@1", "a failed");
+        check("b a z@0", "z a b"); // Those without an item are as old as can be.
+        check("v10@5 v9@5 V1@5", "V1 v10 v9");
+    }
 
     #[test]
     fn tags_are_cut_at_about_forty_columns() {

@@ -1,9 +1,13 @@
 //! `-o go-template=`: the part of Go's `text/template` that people write on a command line.
 //!
-//! Fields, variables, literals, parentheses and pipelines; `if`, `range`, `with` with `else` and `end`; the functions
-//! `and`, `or`, `not`, `eq`, `ne`, `len`, `index`, `print` and `println`; `{{-` and `-}}` trim spaces.
+//! Fields, variables, literals, parentheses and pipelines; `if`, `range`, `with` with `else`, `else if`, `else with` and `end`;
+//! the functions in `functions.rs`; `{{-` and `-}}` trim spaces. `tables/go_template.txt` has what kubectl itself prints.
+
+mod functions;
 
 use serde_json::Value;
+
+use functions::is_true;
 
 /// Why a template cannot be used. One sentence.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +15,11 @@ use serde_json::Value;
 pub(crate) struct TemplateError(String);
 
 /// A parsed template.
-pub(crate) struct Template(Vec<Node>);
+pub(crate) struct Template {
+    nodes: Vec<Node>,
+    /// Whether what is not there is an error.
+    strict: bool,
+}
 
 enum Node {
     Text(String),
@@ -45,11 +53,21 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
+        Self::parsed(text).map_err(|TemplateError(why)| error(format!("template: output:1: {why}")))
+    }
+
+    fn parsed(text: &str) -> Result<Self, TemplateError> {
         let mut parts = split(text)?.into_iter();
         match nodes(&mut parts)? {
-            (nodes, None) => Ok(Self(nodes)),
-            (_, Some(word)) => Err(error(format!("unexpected {{{{{word}}}}}"))),
+            (nodes, None) => Ok(Self { nodes, strict: false }),
+            (_, Some(Stop::End)) => Err(error("unexpected {{end}}")),
+            (_, Some(Stop::Else(_))) => Err(error("unexpected {{else}}")),
         }
+    }
+
+    /// The same, with an error for what is not there, or without.
+    pub(crate) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// Prints what the template says of an object.
@@ -57,8 +75,9 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] for what the object cannot answer.
     pub(crate) fn print(&self, root: &Value) -> Result<String, TemplateError> {
-        let mut scope = Scope { variables: vec![(String::new(), root.clone())], out: String::new() };
-        scope.run(&self.0, root)?;
+        let variables = vec![(String::new(), root.clone())];
+        let mut scope = Scope { variables, strict: self.strict, out: String::new() };
+        scope.run(&self.nodes, root)?;
         Ok(scope.out)
     }
 }
@@ -127,6 +146,9 @@ fn split(text: &str) -> Result<Vec<Part>, TemplateError> {
         let (tokens, after) = tokens(action)?;
         trim = after.starts_with('-');
         rest = after.trim_start_matches('-').strip_prefix("}}").ok_or_else(|| error("unclosed action"))?;
+        if tokens.is_empty() && !action.starts_with("/*") {
+            return Err(error("missing value for command"));
+        }
         if !tokens.is_empty() {
             parts.push(Part::Action(tokens));
         }
@@ -207,7 +229,7 @@ fn tokens(action: &str) -> Result<(Vec<Token>, &str), TemplateError> {
                     .map_or(rest.len(), |at| at + 1);
                 let number = serde_json::from_str(&rest[..end]);
                 tokens.push(Token::Literal(
-                    number.map_err(|_| error(format!("bad number \"{}\"", &rest[..end])))?,
+                    number.map_err(|_| error(format!("bad number syntax: \"{}\"", &rest[..end])))?,
                 ));
                 end
             }
@@ -221,7 +243,7 @@ fn tokens(action: &str) -> Result<(Vec<Token>, &str), TemplateError> {
                 });
                 end
             }
-            c => return Err(error(format!("unexpected '{c}' in template"))),
+            c => return Err(error(format!("unexpected \"{c}\" in command"))),
         };
         rest = &rest[used..];
     }
@@ -246,8 +268,15 @@ fn quoted(text: &str) -> Result<(String, usize), TemplateError> {
     Err(error("unterminated quoted string"))
 }
 
+/// What ends a list of nodes, if not the end of the template.
+enum Stop {
+    End,
+    /// With what stands behind it: `if …`, `with …`, or nothing.
+    Else(Vec<Token>),
+}
+
 /// Parses up to the end, or up to an `end` or `else`, and says which it was.
-fn nodes(parts: &mut std::vec::IntoIter<Part>) -> Result<(Vec<Node>, Option<String>), TemplateError> {
+fn nodes(parts: &mut std::vec::IntoIter<Part>) -> Result<(Vec<Node>, Option<Stop>), TemplateError> {
     let mut list = Vec::new();
     while let Some(part) = parts.next() {
         let tokens = match part {
@@ -257,36 +286,61 @@ fn nodes(parts: &mut std::vec::IntoIter<Part>) -> Result<(Vec<Node>, Option<Stri
             }
             Part::Action(tokens) => tokens,
         };
-        let block = match &tokens[0] {
-            Token::Word(word) => match &**word {
-                "end" | "else" if tokens.len() == 1 => return Ok((list, Some(word.clone()))),
-                "if" => Some(Block::If),
-                "range" => Some(Block::Range),
-                "with" => Some(Block::With),
-                _ => None,
-            },
-            _ => None,
-        };
-        let (variables, rest) = assigned(&tokens[usize::from(block.is_some())..]);
-        let pipeline = whole_pipeline(rest)?;
-        let Some(kind) = block else {
-            list.push(match variables.into_iter().next() {
-                Some(name) => Node::Set(name, pipeline),
-                None => Node::Print(pipeline),
-            });
-            continue;
-        };
-        let (body, stop) = nodes(parts)?;
-        let (otherwise, stop) = match stop.as_deref() {
-            Some("else") => nodes(parts)?,
-            _ => (Vec::new(), stop),
-        };
-        if stop.as_deref() != Some("end") {
-            return Err(error("unexpected EOF: a block has no {{end}}"));
+        match &tokens[..] {
+            [Token::Word(word)] if word == "end" => return Ok((list, Some(Stop::End))),
+            [Token::Word(word), rest @ ..] if word == "else" => {
+                return Ok((list, Some(Stop::Else(rest.to_vec()))));
+            }
+            tokens => list.push(match block_kind(tokens) {
+                Some(kind) => block(kind, &tokens[1..], parts)?,
+                None => {
+                    let (variables, rest) = assigned(tokens);
+                    let pipeline = whole_pipeline(rest, "command")?;
+                    match variables.into_iter().next() {
+                        Some(name) => Node::Set(name, pipeline),
+                        None => Node::Print(pipeline),
+                    }
+                }
+            }),
         }
-        list.push(Node::Block { kind, variables, pipeline, body, otherwise });
     }
     Ok((list, None))
+}
+
+fn block_kind(tokens: &[Token]) -> Option<Block> {
+    match tokens.first() {
+        Some(Token::Word(word)) if word == "if" => Some(Block::If),
+        Some(Token::Word(word)) if word == "range" => Some(Block::Range),
+        Some(Token::Word(word)) if word == "with" => Some(Block::With),
+        _ => None,
+    }
+}
+
+/// Parses a block, whose own `{{if …}}` or the like is behind us, up to and with its `end`.
+fn block(kind: Block, tokens: &[Token], parts: &mut std::vec::IntoIter<Part>) -> Result<Node, TemplateError> {
+    let (variables, rest) = assigned(tokens);
+    let word = match kind {
+        Block::If => "if",
+        Block::Range => "range",
+        Block::With => "with",
+    };
+    let pipeline = whole_pipeline(rest, word)?;
+    let (body, stop) = nodes(parts)?;
+    let otherwise = match stop {
+        Some(Stop::End) => Vec::new(),
+        // `else if` is an `if` in the `else`, and their `end` is one.
+        Some(Stop::Else(tokens)) if block_kind(&tokens) == Some(kind) && kind != Block::Range => {
+            vec![block(kind, &tokens[1..], parts)?]
+        }
+        Some(Stop::Else(tokens)) if tokens.is_empty() => match nodes(parts)? {
+            (otherwise, Some(Stop::End)) => otherwise,
+            (_, Some(Stop::Else(_))) => return Err(error("expected end; found {{else}}")),
+            (_, None) => return Err(error("unexpected EOF")),
+        },
+        Some(Stop::Else(_)) => return Err(error("unexpected what stands behind {{else")),
+        None => return Err(error("unexpected EOF")),
+    };
+    Ok(Node::Block { kind, variables, pipeline, body, otherwise })
 }
 
 /// Takes `$i, $x :=` off the front.
@@ -300,7 +354,11 @@ fn assigned(tokens: &[Token]) -> (Vec<String>, &[Token]) {
     }
 }
 
-fn whole_pipeline(tokens: &[Token]) -> Result<Pipeline, TemplateError> {
+/// Parses a pipeline that is all of `tokens`. `place`: what it belongs to, for where there is none.
+fn whole_pipeline(tokens: &[Token], place: &str) -> Result<Pipeline, TemplateError> {
+    if tokens.is_empty() {
+        return Err(error(format!("missing value for {place}")));
+    }
     let mut tokens = tokens.iter();
     let (pipeline, closed) = parse_pipeline(&mut tokens)?;
     if closed.is_some() { Err(error("unexpected right paren")) } else { Ok(pipeline) }
@@ -318,7 +376,10 @@ fn parse_pipeline(
             Token::Field(fields) => call.push(Operand::Field(None, fields.clone())),
             Token::Variable(name, fields) => call.push(Operand::Field(Some(name.clone()), fields.clone())),
             Token::Literal(value) => call.push(Operand::Literal(value.clone())),
-            Token::Word(word) => call.push(Operand::Function(word.clone())),
+            Token::Word(word) if functions::NAMES.contains(&&**word) => {
+                call.push(Operand::Function(word.clone()));
+            }
+            Token::Word(word) => return Err(error(format!("function \"{word}\" not defined"))),
             Token::Sign("(") => match parse_pipeline(tokens)? {
                 (nested, Some(fields)) => call.push(Operand::Nested(nested, fields)),
                 (_, None) => return Err(error("unclosed left paren")),
@@ -339,6 +400,7 @@ fn parse_pipeline(
 
 struct Scope {
     variables: Vec<(String, Value)>,
+    strict: bool,
     out: String,
 }
 
@@ -425,7 +487,7 @@ impl Scope {
             let mut arguments =
                 call[1..].iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>, _>>()?;
             arguments.extend(piped.take());
-            piped = Some(call_function(name, &arguments)?);
+            piped = Some(functions::call(name, &arguments)?);
         }
         Ok(piped.unwrap_or_default())
     }
@@ -433,7 +495,7 @@ impl Scope {
     fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, TemplateError> {
         let (from, fields) = match operand {
             Operand::Literal(value) => return Ok(value.clone()),
-            Operand::Function(name) => return call_function(name, &[]),
+            Operand::Function(name) => return functions::call(name, &[]),
             Operand::Nested(pipeline, fields) => (self.value(pipeline, dot)?, fields),
             Operand::Field(None, fields) => (dot.clone(), fields),
             Operand::Field(Some(name), fields) => {
@@ -444,7 +506,12 @@ impl Scope {
         let mut value = &from;
         for field in fields {
             match value {
-                Value::Object(map) => value = map.get(field).unwrap_or(&Value::Null),
+                Value::Object(map) => match map.get(field) {
+                    None if self.strict => {
+                        return Err(error(format!("map has no entry for key \"{field}\"")));
+                    }
+                    found => value = found.unwrap_or(&Value::Null),
+                },
                 Value::Null => return Ok(Value::Null),
                 value => return Err(error(format!("can't evaluate field {field} in {}", go_text(value)))),
             }
@@ -453,93 +520,36 @@ impl Scope {
     }
 }
 
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(value) => value.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
-}
-
-fn call_function(name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
-    let wrong = || error(format!("wrong number of args for {name}"));
-    let first = arguments.first();
-    let last = || arguments.last().cloned().ok_or_else(wrong);
-    match name {
-        "and" => arguments.iter().find(|value| !is_true(value)).cloned().map_or_else(last, Ok),
-        "or" => arguments.iter().find(|value| is_true(value)).cloned().map_or_else(last, Ok),
-        "not" => Ok((!is_true(first.ok_or_else(wrong)?)).into()),
-        "eq" => Ok(arguments.get(1..).ok_or_else(wrong)?.iter().any(|value| Some(value) == first).into()),
-        "ne" => Ok((arguments.get(1).ok_or_else(wrong)? != &arguments[0]).into()),
-        "len" => match first.ok_or_else(wrong)? {
-            Value::Array(items) => Ok(items.len().into()),
-            Value::Object(map) => Ok(map.len().into()),
-            Value::String(text) => Ok(text.len().into()),
-            value => Err(error(format!("len of {}", go_text(value)))),
-        },
-        "index" => {
-            let (from, keys) = arguments.split_first().ok_or_else(wrong)?;
-            keys.iter().try_fold(from.clone(), |value, key| match (value, key) {
-                (Value::Object(map), Value::String(key)) => Ok(map.get(key).cloned().unwrap_or_default()),
-                (Value::Array(items), Value::Number(at)) => {
-                    let item = at.as_u64().and_then(|at| items.get(usize::try_from(at).ok()?)).cloned();
-                    item.ok_or_else(|| error(format!("index out of range: {at}")))
-                }
-                (value, key) => Err(error(format!("can't index {} with {}", go_text(&value), go_text(key)))),
-            })
-        }
-        "print" | "println" => {
-            let texts: Vec<String> = arguments.iter().map(go_text).collect();
-            Ok(if name == "print" { texts.concat() } else { texts.join(" ") + "\n" }.into())
-        }
-        _ => Err(error(format!("function \"{name}\" not defined"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::print::rows;
 
-    fn print(template: &str) -> String {
-        let root = json!({"name": "app", "n": 2, "empty": [], "tags": [{"name": "v1", "from": {"name": "a"}}, {"name": "v2"}], "labels": {"x/y": "z", "a": "b"}});
-        match Template::parse(template).and_then(|template| template.print(&root)) {
-            Ok(text) => text,
-            Err(error) => format!("error: {error}"),
-        }
+    #[test]
+    fn templates_print_what_kubectl_prints() {
+        let root = &rows::objects()[0];
+        let checked =
+            rows::check(include_str!("tables/go_template.txt"), |template| {
+                match Template::parse(template).and_then(|template| template.print(root)) {
+                    Ok(text) => text,
+                    Err(error) => format!("error: {error}"),
+                }
+            });
+        assert!(checked >= 100, "only {checked} rows");
     }
 
     #[test]
-    fn templates_print_what_go_prints() {
-        let check = |template: &str, want: &str| assert_eq!(print(template), want, "{template}");
-        check("{{.name}} has {{.n}}", "app has 2");
-        check(r#"{{range .tags}}{{.name}}={{.from.name}}{{"\n"}}{{end}}"#, "v1=a\nv2=<no value>\n");
-        check("{{range $i, $t := .tags}}{{$i}}:{{$t.name}} {{end}}", "0:v1 1:v2 ");
-        check("{{range $k, $v := .labels}}{{$k}}={{$v}};{{end}}", "a=b;x/y=z;");
-        check("{{range .empty}}x{{else}}none{{end}}", "none");
-        check("{{if .empty}}yes{{else}}no{{end}}", "no");
-        check("{{if eq .n 2}}two{{end}}", "two");
-        check("{{if and .name (not .empty)}}both{{end}}", "both");
-        check("{{with .labels}}{{.a}} of {{$.name}}{{end}}", "b of app");
-        check(r#"{{index .labels "x/y"}} {{(index .tags 1).name}} {{.tags | len}}"#, "z v2 2");
-        check("a {{- `b` -}} c", "abc");
-        check("{{$x := .name}}{{$x}}", "app");
-        check("{{.labels}}", "map[a:b x/y:z]");
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let check =
-            |template: &str, want: &str| assert_eq!(print(template), format!("error: {want}"), "{template}");
-        check("{{.name", "unclosed action");
-        check("{{range .tags}}", "unexpected EOF: a block has no {{end}}");
-        check("{{end}}", "unexpected {{end}}");
-        check("{{nope .name}}", "function \"nope\" not defined");
-        check("{{.name.x}}", "can't evaluate field x in app");
+    fn what_does_not_fit_is_named() {
+        let root = &rows::objects()[0];
+        let check = |template: &str, want: &str| {
+            let template = Template::parse(template).expect(template);
+            assert_eq!(template.print(root), Err(error(want)));
+        };
+        check("{{.metadata.name.x}}", "can't evaluate field x in app");
+        check("{{range .kind}}{{end}}", "range can't iterate over ImageStream");
         check("{{$y}}", "undefined variable \"$y\"");
+        check("{{index .spec.tags 7}}", "index out of range: 7");
+        check("{{lt 1 .kind}}", "error calling lt: incompatible types for comparison");
+        check("{{.kind .kind}}", "can't give argument to non-function");
     }
 }
