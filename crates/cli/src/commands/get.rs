@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::kinds::{Kind, Targets};
 use crate::print::age::Now;
 use crate::print::output::View;
-use crate::print::table::Layout;
+use crate::print::table::{Layout, Object};
 
 /// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image.
 #[derive(clap::Args)]
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// No headers
     #[arg(long)]
     no_headers: bool,
+    /// With the values of these labels, separated by commas, in columns of their own
+    #[arg(short = 'L', long, value_name = "KEYS", value_delimiter = ',')]
+    label_columns: Vec<String>,
     /// With the labels in the last column
     #[arg(long)]
     show_labels: bool,
@@ -45,17 +48,17 @@ pub(crate) struct Args {
 /// Finds objects and shows them.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let targets = Targets::parse(&args.words).map_err(Failure::client)?;
-    let view = view(&args, &targets)?;
+    let view = view(&args)?;
     let client = context.client()?;
     let namespace = if args.all_namespaces { "" } else { &context.namespace };
     let finder = Finder { client: &client, namespace, whole: view.wants_history() };
 
+    if let (Some(_), Some(error)) = (&args.selector, targets.with_selector()) {
+        return Err(Failure::client(error));
+    }
     let mut objects = Vec::new();
     let mut failures = Vec::new();
     match &targets {
-        Targets::Named { .. } if args.selector.is_some() => {
-            return Err(Failure::client("name cannot be provided when a selector is specified"));
-        }
         Targets::Named { .. } if args.all_namespaces => {
             return Err(Failure::client("a resource cannot be retrieved by name across all namespaces"));
         }
@@ -82,6 +85,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         context.warn(&format!("No resources found{place}"))?;
     }
     let single = targets.is_single();
+    let view = view.naming_kinds(has_several_kinds(&targets, &objects));
     // One object that is not there leaves nothing to show; of several, the others are shown.
     if !(single && objects.is_empty()) {
         context.print(&view.render(objects, single, Now::by_the_clock())?)?;
@@ -89,12 +93,21 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     Failure::all(failures)
 }
 
-fn view(args: &Args, targets: &Targets) -> Result<View, Failure> {
+/// Whether the rows have to say of what kind they are: kubectl looks at what it lists, and at what it found by name.
+fn has_several_kinds(targets: &Targets, found: &[Object]) -> bool {
+    match targets {
+        Targets::All(kinds) => kinds.iter().any(|kind| *kind != kinds[0]),
+        Targets::Named { .. } => found.iter().any(|object| object.kind() != found[0].kind()),
+    }
+}
+
+fn view(args: &Args) -> Result<View, Failure> {
     let layout = Layout {
         wide: false,
         namespaces: args.all_namespaces,
+        label_columns: args.label_columns.clone(),
         labels: args.show_labels,
-        kinds: targets.has_several_kinds(),
+        kinds: false,
         no_headers: args.no_headers,
     };
     View::parse(args.output.as_deref(), args.template.as_deref(), args.sort_by.as_deref(), layout)
@@ -106,7 +119,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::print::table::{self, Object};
+    use crate::print::table;
     use crate::recorded::{self, Step};
 
     #[derive(Parser)]
@@ -135,15 +148,17 @@ mod tests {
                 Kind::StreamImage | Kind::Image => Vec::new(),
             }
         };
-        let objects = match &targets {
+        let objects: Vec<Object> = match &targets {
             Targets::All(kinds) => kinds.iter().flat_map(|kind| all(*kind)).collect(),
             Targets::Named { list, .. } => list
                 .iter()
                 .flat_map(|(kind, name)| all(*kind).into_iter().find(|o| o.name() == *name))
                 .collect(),
         };
-        let text = view(&line.args, &targets)
-            .and_then(|view| view.render(objects, targets.is_single(), recorded::now()));
+        let several = has_several_kinds(&targets, &objects);
+        let text = view(&line.args).and_then(|view| {
+            view.naming_kinds(several).render(objects, targets.is_single(), recorded::now())
+        });
         recorded::normalised(&text.unwrap_or_else(|failure| panic!("{}: {}", step.place, failure.text())))
     }
 

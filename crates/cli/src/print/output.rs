@@ -17,7 +17,7 @@ use crate::print::{json, template, yaml};
 pub(crate) struct View {
     format: Format,
     /// How their table is laid out, if it is one.
-    pub(crate) layout: Layout,
+    layout: Layout,
     order: Option<Path>,
 }
 
@@ -48,6 +48,12 @@ impl View {
         Ok(Self { format: Format::parse(output, template)?, layout, order })
     }
 
+    /// The same, with the kind before each name, or without.
+    pub(crate) fn naming_kinds(mut self, kinds: bool) -> Self {
+        self.layout.kinds = kinds;
+        self
+    }
+
     /// Whether all of the history is looked at, not only what is newest.
     pub(crate) fn wants_history(&self) -> bool {
         self.order.is_some() || !matches!(self.format, Format::Table { .. } | Format::Name | Format::Revision)
@@ -67,16 +73,19 @@ impl View {
             sort(&mut objects, order)?;
         }
         match &self.format {
-            Format::Table { wide } => Ok(tables(&objects, Layout { wide: *wide, ..self.layout }, now)),
+            Format::Table { wide } => {
+                Ok(tables(&objects, &Layout { wide: *wide, ..self.layout.clone() }, now))
+            }
             format => format.print(&objects, single, self.layout.no_headers),
         }
     }
 }
 
-/// One table for each kind, a blank line between them.
-fn tables(objects: &[Object], layout: Layout, now: Now) -> String {
+/// One table for each kind. A blank line stands before the headers of a further one.
+fn tables(objects: &[Object], layout: &Layout, now: Now) -> String {
     let of_one_kind = objects.chunk_by(|a, b| a.kind() == b.kind());
-    of_one_kind.map(|objects| table::print(objects, layout, now)).collect::<Vec<_>>().join("\n")
+    let between = if layout.no_headers { "" } else { "\n" };
+    of_one_kind.map(|objects| table::print(objects, layout, now)).collect::<Vec<_>>().join(between)
 }
 
 fn sort(objects: &mut Vec<Object>, order: &Path) -> Result<(), Failure> {

@@ -36,12 +36,14 @@ pub(crate) enum Object {
 }
 
 /// How the rows are to be shown.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layout {
     /// With the columns of `-o wide`.
     pub(crate) wide: bool,
     /// With the namespace in front.
     pub(crate) namespaces: bool,
+    /// With the values of these labels after the columns.
+    pub(crate) label_columns: Vec<String>,
     /// With the labels at the end.
     pub(crate) labels: bool,
     /// With the kind before the name.
@@ -132,7 +134,7 @@ impl Object {
 }
 
 /// Lays out objects of one kind.
-pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
+pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
     let Some(first) = objects.first() else { return String::new() };
     let mut rows = Vec::with_capacity(objects.len() + 1);
     if !layout.no_headers {
@@ -140,6 +142,10 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
         row.extend(layout.namespaces.then(|| "NAMESPACE".into()));
         row.push("NAME".into());
         row.extend(headers(first.kind(), layout.wide).iter().map(ToString::to_string));
+        row.extend(layout.label_columns.iter().map(|key| {
+            // The part behind the prefix.
+            key.rsplit('/').next().unwrap_or(key).to_uppercase()
+        }));
         row.extend(layout.labels.then(|| "LABELS".into()));
         rows.push(row);
     }
@@ -152,6 +158,10 @@ pub(crate) fn print(objects: &[Object], layout: Layout, now: Now) -> String {
         let name = object.name();
         row.push(if layout.kinds { format!("{}/{name}", object.kind().singular()) } else { name });
         row.extend(object.cells(layout.wide, now).iter().map(|cell| tabs::one_line(cell)));
+        row.extend(layout.label_columns.iter().map(|key| {
+            let value = stream.and_then(|stream| stream.labels.get(key));
+            value.cloned().unwrap_or_else(|| "<none>".into())
+        }));
         row.extend(layout.labels.then(|| labels(stream.map(|stream| &stream.labels))));
         rows.push(row);
     }
