@@ -3,10 +3,10 @@
 use tagtrail_api::v1::{DeleteImageStreamRequest, DeleteTagRequest};
 
 use crate::client::Client;
-use crate::commands::finder::Finder;
+use crate::commands::finder::{self, Finder};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
+use crate::flags::{DryRun, dry_run, on_off};
 use crate::kinds::{Kind, Targets, stream_and_tag};
 
 /// Delete image streams or tags. The log keeps what they were.
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Say nothing of what is not there
     #[arg(long)]
     ignore_not_found: bool,
+    /// Only say what would be deleted: none, client or server
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "client", value_name = "KIND", value_parser = dry_run)]
+    dry_run: DryRun,
     /// Print only the name of what was deleted: name
     #[arg(short, long, value_name = "FORMAT", value_parser = ["name"])]
     output: Option<String>,
@@ -37,19 +40,25 @@ pub(crate) struct Args {
 
 /// Deletes objects.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    if args.all && args.selector.is_some() {
+        return Err(Failure::Usage {
+            message: "cannot set --all and --selector at the same time".into(),
+            hint: "See 'tagtrail delete -h' for help and examples".into(),
+        });
+    }
     let targets = Targets::parse(&args.words).map_err(Failure::client)?;
+    if let (true, Some(error)) = (args.all || args.selector.is_some(), targets.with_selector()) {
+        return Err(Failure::client(error));
+    }
     let client = context.client()?;
     let namespace = context.namespace.clone();
+    let finder = Finder { client: &client, namespace: &namespace, whole: false };
     let list = match targets {
-        Targets::Named { .. } if args.all || args.selector.is_some() => {
-            return Err(Failure::client("name cannot be provided when a selector is specified"));
-        }
         Targets::Named { list, .. } => list,
         Targets::All(_) if !args.all && args.selector.is_none() => {
             return Err(Failure::client("resource(s) were provided, but no name was specified"));
         }
         Targets::All(kinds) => {
-            let finder = Finder { client: &client, namespace: &namespace, whole: false };
             let mut list = Vec::new();
             for kind in kinds {
                 refuse_images(kind)?;
@@ -65,11 +74,16 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     context.expect_writes(list.len())?;
     let mut failures = Vec::new();
     for (index, (kind, name)) in list.iter().enumerate() {
-        match delete(&client, context, index, *kind, name).await {
+        let deleted = match args.dry_run {
+            DryRun::No => delete(&client, context, index, *kind, name).await,
+            DryRun::Client => refuse_images(*kind),
+            DryRun::Server => would_delete(&finder, *kind, name).await,
+        };
+        match deleted {
             Ok(()) if args.output.is_some() => context.print(&format!("{}/{name}\n", kind.singular()))?,
             Ok(()) => {
-                let kind = kind.singular();
-                context.print(&format!("{kind} \"{name}\" deleted from {namespace} namespace\n"))?;
+                let (kind, remark) = (kind.singular(), args.dry_run.remark());
+                context.print(&format!("{kind} \"{name}\" deleted from {namespace} namespace{remark}\n"))?;
             }
             Err(failure) if failure.is_not_found() && args.ignore_not_found => {}
             Err(failure) => failures.push(failure),
@@ -95,14 +109,24 @@ async fn delete(
             Err(status) => Err(client.refusal(&status)),
         };
     }
-    let (stream, tag) = stream_and_tag(name).ok_or_else(|| {
-        Failure::server("BadRequest", &format!("{} must be retrieved with <name>:<tag>", kind.plural_words()))
-    })?;
+    let (stream, tag) = stream_and_tag(name).ok_or_else(|| finder::bad_name(kind))?;
     let request = DeleteTagRequest { namespace, name: stream.to_owned(), tag: tag.to_owned(), write };
     match client.tags().delete_tag(request).await {
         Ok(_) => Ok(()),
-        Err(status) => Err(client.refusal(&status)),
+        Err(status) => Err(finder::of_kind(client.refusal(&status), kind)),
     }
+}
+
+/// Whether there is something to delete.
+async fn would_delete(finder: &Finder<'_>, kind: Kind, name: &str) -> Result<(), Failure> {
+    refuse_images(kind)?;
+    // Any tag can be deleted, also one without an image.
+    let (stream, tag) = match kind {
+        Kind::Stream => return finder.named(kind, name).await.map(drop),
+        _ => stream_and_tag(name).ok_or_else(|| finder::bad_name(kind))?,
+    };
+    let found = finder.client.tag(finder.namespace, stream, tag, true).await;
+    found.map(drop).map_err(|failure| finder::of_kind(failure, kind))
 }
 
 fn refuse_images(kind: Kind) -> Result<(), Failure> {
