@@ -15,6 +15,7 @@
 //! | [`replay`]   | the same run, done by Tagtrail                                              |
 //! | [`meant`]    | where the two are meant to differ                                           |
 //! | [`normalise`], [`compare`] | what may differ between two runs, and what may not            |
+//! | [`transcript`] | command lines and what they print, as text                          |
 //! | [`namespace`]| a network of one's own, because recorded runs name fixed ports              |
 
 pub mod binary;
@@ -29,4 +30,5 @@ pub mod process;
 pub mod registry;
 pub mod replay;
 pub mod server;
+pub mod transcript;
 pub mod wait;

@@ -8,3 +8,4 @@ mod kill;
 mod recorded;
 mod registry;
 mod serve;
+mod transcripts;
