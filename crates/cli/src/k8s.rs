@@ -231,7 +231,8 @@ fn image(image: &Image, reference: Option<&str>, annotations: &BTreeMap<String, 
     if !is_only_named(image) {
         all.extend(annotations.clone());
     }
-    let mut metadata = json!({ "name": image.digest });
+    let mut metadata = json!({});
+    put_text(&mut metadata, "name", &image.digest);
     if let Some(created) = &image.created {
         metadata["creationTimestamp"] = rfc3339(created).into();
     }
@@ -242,9 +243,9 @@ fn image(image: &Image, reference: Option<&str>, annotations: &BTreeMap<String, 
     put_map(&mut metadata, "annotations", &all);
     let mut object = json!({
         "metadata": metadata,
-        "dockerImageReference": reference.unwrap_or(&image.docker_image_reference),
         "dockerImageMetadata": docker_image(image),
     });
+    put_text(&mut object, "dockerImageReference", reference.unwrap_or(&image.docker_image_reference));
     object["dockerImageMetadataVersion"] = "1.0".into();
     if is_only_named(image) {
         return object;

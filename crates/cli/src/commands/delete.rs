@@ -53,43 +53,60 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let client = context.client()?;
     let namespace = context.namespace.clone();
     let finder = Finder { client: &client, namespace: &namespace, whole: false };
-    let list = match targets {
-        Targets::Named { list, .. } => list,
+    let mut failures = Vec::new();
+    let mut written = 0;
+    match targets {
+        Targets::Named { list, .. } => {
+            context.expect_writes(list.len())?;
+            delete_each(&args, &finder, &list, &mut written, &mut failures, context).await?;
+        }
         Targets::All(_) if !args.all && args.selector.is_none() => {
             return Err(Failure::client("resource(s) were provided, but no name was specified"));
         }
         Targets::All(kinds) => {
-            let mut list = Vec::new();
             for kind in kinds {
                 refuse_images(kind)?;
+                // Looked up when its turn has come: tags may have gone with their streams.
                 let found = finder.all(kind, args.selector.as_deref().unwrap_or_default()).await?;
-                list.extend(found.iter().map(|object| (kind, object.name())));
+                let list: Vec<(Kind, String)> = found.iter().map(|object| (kind, object.name())).collect();
+                context.expect_writes(written + list.len())?;
+                delete_each(&args, &finder, &list, &mut written, &mut failures, context).await?;
             }
-            if list.is_empty() {
+            if written == 0 {
                 context.print("No resources found\n")?;
             }
-            list
         }
-    };
-    context.expect_writes(list.len())?;
-    let mut failures = Vec::new();
-    for (index, (kind, name)) in list.iter().enumerate() {
+    }
+    Failure::all(failures)
+}
+
+/// Deletes what is listed and says so; what cannot be deleted is added to the failures.
+async fn delete_each(
+    args: &Args,
+    finder: &Finder<'_>,
+    list: &[(Kind, String)],
+    written: &mut usize,
+    failures: &mut Vec<Failure>,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    for (kind, name) in list {
         let deleted = match args.dry_run {
-            DryRun::No => delete(&client, context, index, *kind, name).await,
+            DryRun::No => delete(finder.client, context, *written, *kind, name).await,
             DryRun::Client => refuse_images(*kind),
-            DryRun::Server => would_delete(&finder, *kind, name).await,
+            DryRun::Server => would_delete(finder, *kind, name).await,
         };
+        *written += 1;
         match deleted {
             Ok(()) if args.output.is_some() => context.print(&format!("{}/{name}\n", kind.singular()))?,
             Ok(()) => {
-                let (kind, remark) = (kind.singular(), args.dry_run.remark());
+                let (kind, namespace, remark) = (kind.singular(), finder.namespace, args.dry_run.remark());
                 context.print(&format!("{kind} \"{name}\" deleted from {namespace} namespace{remark}\n"))?;
             }
             Err(failure) if failure.is_not_found() && args.ignore_not_found => {}
             Err(failure) => failures.push(failure),
         }
     }
-    Failure::all(failures)
+    Ok(())
 }
 
 async fn delete(

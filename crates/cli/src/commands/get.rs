@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// With the values of these labels, separated by commas, in columns of their own
     #[arg(short = 'L', long, value_name = "KEYS", value_delimiter = ',')]
     label_columns: Vec<String>,
+    /// With the kind before each name
+    #[arg(long)]
+    show_kind: bool,
     /// With the labels in the last column
     #[arg(long)]
     show_labels: bool,
@@ -79,13 +82,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     if view.is_table() && objects.is_empty() && failures.is_empty() && !args.ignore_not_found {
         let place = match &targets {
-            Targets::All(kinds) if args.all_namespaces || *kinds == [Kind::Image] => String::new(),
+            Targets::All(kinds) if args.all_namespaces || kinds.contains(&Kind::Image) => String::new(),
             _ => format!(" in {} namespace.", context.namespace),
         };
         context.warn(&format!("No resources found{place}"))?;
     }
     let single = targets.is_single();
-    let view = view.naming_kinds(has_several_kinds(&targets, &objects));
+    let view = view.naming_kinds(args.show_kind || has_several_kinds(&targets, &objects));
     // One object that is not there leaves nothing to show; of several, the others are shown.
     if !(single && objects.is_empty()) {
         context.print(&view.render(objects, single, Now::by_the_clock())?)?;
