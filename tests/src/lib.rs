@@ -16,6 +16,7 @@
 //! | [`meant`]    | where the two are meant to differ                                           |
 //! | [`tally`]    | how many cases pass, and what is set aside                                  |
 //! | [`normalise`], [`compare`] | what may differ between two runs, and what may not            |
+//! | [`transcript`] | command lines and what they print, as text                          |
 //! | [`namespace`]| a network of one's own, because recorded runs name fixed ports              |
 
 pub mod binary;
@@ -31,4 +32,5 @@ pub mod registry;
 pub mod replay;
 pub mod server;
 pub mod tally;
+pub mod transcript;
 pub mod wait;

@@ -205,6 +205,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::DryRun;
 
     fn parse(line: &str) -> Result<Cli, String> {
         super::parse(line.split(' ').map(OsString::from).collect()).map_err(|unread| match unread {
@@ -300,10 +301,16 @@ mod tests {
             Ok(Command::Client(ClientCommand::Set(set::Set::ImageLookup(args)))) => args.dry_run,
             _ => panic!("{line}"),
         };
-        for on in ["", "=client", "=server", "=true"] {
-            assert!(dry(&format!("tagtrail set image-lookup app --dry-run{on}")), "{on}");
+        for (word, kind) in [
+            (" --dry-run", DryRun::Client),
+            (" --dry-run=client", DryRun::Client),
+            (" --dry-run=true", DryRun::Client),
+            (" --dry-run=server", DryRun::Server),
+            (" --dry-run=none", DryRun::No),
+            ("", DryRun::No),
+        ] {
+            assert_eq!(dry(&format!("tagtrail set image-lookup app{word}")), kind, "{word}");
         }
-        assert!(!dry("tagtrail set image-lookup app --dry-run=none"));
     }
 
     #[test]

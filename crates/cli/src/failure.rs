@@ -74,8 +74,16 @@ impl Failure {
             Self::Client(message) => format!("error: {message}\n"),
             Self::Usage { message, hint } => format!("error: {message}\n{hint}\n"),
             Self::Server { text, .. } => format!("{text}\n"),
-            Self::Several(failures) => failures.iter().map(Self::text).collect(),
+            Self::Several(failures) => failures.iter().map(Self::line_among_others).collect(),
             Self::Output(error) => format!("error: cannot write the output: {error}\n"),
+        }
+    }
+
+    /// Of several failures `oc` prints each as it is: only one alone is introduced as an error.
+    fn line_among_others(&self) -> String {
+        match self {
+            Self::Client(message) => format!("{message}\n"),
+            other => other.text(),
         }
     }
 }
@@ -93,5 +101,7 @@ mod tests {
         let two = "The ImageStream \"x\" is invalid: \n* a: b\n* c: d\n";
         check(Failure::invalid("ImageStream", "x", "a: b\nc: d"), two);
         check(Failure::invalid("ImageStream", "x", "\n* a: b\n* c: d"), two);
+        let several = vec![Failure::client("no"), Failure::server("NotFound", "x not found")];
+        check(Failure::Several(several), "no\nError from server (NotFound): x not found\n");
     }
 }

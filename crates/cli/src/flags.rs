@@ -17,6 +17,48 @@ pub(crate) fn on_off(text: &str) -> Result<bool, String> {
     }
 }
 
+/// What is only tried out: `--dry-run`, `--dry-run=client`, `--dry-run=server`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum DryRun {
+    /// Nothing: the change is made.
+    #[default]
+    No,
+    /// The server is not asked for the change, so that what it would refuse is not told.
+    Client,
+    /// The server checks the change and does not make it.
+    Server,
+}
+
+impl DryRun {
+    /// Whether nothing is changed.
+    pub(crate) fn is_dry(self) -> bool {
+        self != Self::No
+    }
+
+    /// What to add to a message of success.
+    pub(crate) fn remark(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+}
+
+/// Reads the value of `--dry-run`: kubectl's words, and those of the time when it was on or off.
+pub(crate) fn dry_run(text: &str) -> Result<DryRun, String> {
+    match text {
+        "client" => Ok(DryRun::Client),
+        "server" => Ok(DryRun::Server),
+        "none" => Ok(DryRun::No),
+        _ => match on_off(text) {
+            Ok(true) => Ok(DryRun::Client),
+            Ok(false) => Ok(DryRun::No),
+            Err(_) => Err("it is one of none, server, client".into()),
+        },
+    }
+}
+
 /// Reads `help tag` as `tag --help`.
 pub(crate) fn help_as_a_flag(mut arguments: Vec<OsString>) -> Vec<OsString> {
     if arguments.get(1).is_some_and(|word| word == "help") {
@@ -46,13 +88,6 @@ pub(crate) fn switches(root: &Command, arguments: Vec<OsString>) -> Result<Vec<O
             continue;
         };
         let flag = OsString::from(format!("--{name}"));
-        // Only import-image has it as a plain switch.
-        let kinds_of_dry_run = name == "dry-run" && command.get_name() != "import-image";
-        let value = match value {
-            "client" | "server" if kinds_of_dry_run => "true",
-            "none" if kinds_of_dry_run => "false",
-            _ => value,
-        };
         let on = on_off(value).map_err(|why| {
             usage(format!("invalid argument \"{value}\" for \"--{name}\" flag: {why}"), &path)
         })?;

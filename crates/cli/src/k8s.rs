@@ -75,18 +75,20 @@ pub(crate) fn image_tag(tag: &ImageStreamTag) -> Value {
         "spec": spec.map_or(Value::Null, |spec| tag_reference(&tag.tag, Some(spec))),
         "status": stream.statuses.first().map_or(Value::Null, tag_history),
     });
-    if let Some(found) = &tag.image {
+    // A list names no images.
+    if let Some(found) = tag.image.as_ref().filter(|image| !is_only_named(image)) {
         object["image"] = image(found, Some(&tag.resolved_reference), &BTreeMap::new());
     }
     object
 }
 
-/// An `ImageStreamImage`, by the name it was asked for.
+/// An `ImageStreamImage`, by the name it was asked for. Of its stream it has the namespace and the annotations only.
 pub(crate) fn image_stream_image(stream: &ImageStream, found: &Image, name: &str) -> Value {
-    let mut metadata = metadata(stream, name, &stream.annotations, true);
+    let mut metadata = json!({ "name": name, "namespace": stream.namespace });
     if let Some(created) = &found.created {
         metadata["creationTimestamp"] = rfc3339(created).into();
     }
+    put_map(&mut metadata, "annotations", &stream.annotations);
     json!({
         "apiVersion": API_VERSION,
         "kind": "ImageStreamImage",
@@ -133,12 +135,13 @@ fn metadata(
     annotations: &BTreeMap<String, String>,
     generation: bool,
 ) -> Value {
-    let mut metadata = json!({
-        "name": name,
-        "namespace": stream.namespace,
-        "resourceVersion": stream.resource_version.to_string(),
-        "uid": stream.uid,
-    });
+    let mut metadata = json!({ "name": name });
+    put_text(&mut metadata, "namespace", &stream.namespace);
+    put_text(&mut metadata, "uid", &stream.uid);
+    // What no server has stored has no version.
+    if stream.resource_version != 0 {
+        metadata["resourceVersion"] = stream.resource_version.to_string().into();
+    }
     if let Some(created) = &stream.created {
         metadata["creationTimestamp"] = rfc3339(created).into();
     }
@@ -224,11 +227,19 @@ fn conditions(status: &TagStatus) -> Option<Value> {
     }]))
 }
 
+/// A list of tags names its images only; everything else comes with the image itself.
+fn is_only_named(image: &Image) -> bool {
+    image.media_type.is_empty()
+}
+
 /// An image, seen through a tag's reference and with its annotations where there is one.
 fn image(image: &Image, reference: Option<&str>, annotations: &BTreeMap<String, String>) -> Value {
     let mut all = image_annotations(image);
-    all.extend(annotations.clone());
-    let mut metadata = json!({ "name": image.digest });
+    if !is_only_named(image) {
+        all.extend(annotations.clone());
+    }
+    let mut metadata = json!({});
+    put_text(&mut metadata, "name", &image.digest);
     if let Some(created) = &image.created {
         metadata["creationTimestamp"] = rfc3339(created).into();
     }
@@ -239,14 +250,13 @@ fn image(image: &Image, reference: Option<&str>, annotations: &BTreeMap<String, 
     put_map(&mut metadata, "annotations", &all);
     let mut object = json!({
         "metadata": metadata,
-        "dockerImageReference": reference.unwrap_or(&image.docker_image_reference),
         "dockerImageMetadata": docker_image(image),
     });
-    // A list of tags names its images only; everything else comes with the image itself.
-    if image.media_type.is_empty() {
+    put_text(&mut object, "dockerImageReference", reference.unwrap_or(&image.docker_image_reference));
+    object["dockerImageMetadataVersion"] = "1.0".into();
+    if is_only_named(image) {
         return object;
     }
-    object["dockerImageMetadataVersion"] = "1.0".into();
     object["dockerImageManifestMediaType"] = image.media_type.clone().into();
     if !image.layers.is_empty() {
         let layer = |layer: &tagtrail_api::v1::Layer| json!({ "name": layer.digest, "size": layer.size, "mediaType": layer.media_type });
@@ -279,7 +289,11 @@ fn docker_image(image: &Image) -> Value {
     let mut object = json!({
         "kind": "DockerImage",
         "apiVersion": "image.openshift.io/1.0",
-        "Id": if is_index { &image.digest } else { &image.config_digest },
+        "Id": match (is_only_named(image), is_index) {
+            (true, _) => "",
+            (false, true) => &image.digest,
+            (false, false) => &image.config_digest,
+        },
         "Created": image.built_at.as_ref().map(rfc3339),
         "ContainerConfig": container_config.unwrap_or_default(),
     });

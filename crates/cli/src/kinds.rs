@@ -96,41 +96,65 @@ pub(crate) enum TargetError {
     /// `TYPE/` without a name.
     #[error("arguments in resource/name form must have a single resource and name")]
     Half,
+    /// `TYPE NAME` with a selector.
+    #[error("name cannot be provided when a selector is specified")]
+    NameAndSelector,
+    /// `TYPE/NAME` with a selector.
+    #[error("selectors and the all flag cannot be used when passing resource/name arguments")]
+    PairAndSelector,
 }
 
 impl Targets {
     /// Reads `TYPE[,TYPE…] [NAME…]` or `TYPE/NAME…`.
     ///
     /// # Errors
-    /// [`TargetError`] in kubectl's words.
+    /// [`TargetError`] in kubectl's words, and in the order in which kubectl looks.
     pub(crate) fn parse(words: &[String]) -> Result<Self, TargetError> {
         let kind = |word: &str| Kind::of(word).ok_or_else(|| TargetError::UnknownKind(word.to_owned()));
         let Some((first, names)) = words.split_first() else { return Err(TargetError::Nothing) };
-        if first.contains('/') {
-            let pair = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
-                [kind_word, name] if !kind_word.is_empty() && !name.is_empty() => {
-                    Ok((kind(kind_word)?, name.to_owned()))
-                }
-                [_, _] => Err(TargetError::Half),
-                [_] => Err(TargetError::Mixed),
-                _ => Err(TargetError::Slashes),
-            };
-            let list = words.iter().map(pair).collect::<Result<_, _>>()?;
-            return Ok(Self::Named { list, slashed: true });
+        let kinds: Vec<&str> = first.split(',').filter(|word| !word.is_empty()).collect();
+        // Several types with names are as many pairs: `is,istag x` is `is/x istag/x`.
+        let pairs: Vec<String> = match kinds.len() {
+            2.. if !names.is_empty() => {
+                kinds.iter().flat_map(|kind| names.iter().map(move |name| format!("{kind}/{name}"))).collect()
+            }
+            _ => words.to_vec(),
+        };
+        match pairs.iter().filter(|word| word.contains('/')).count() {
+            0 => {}
+            slashes if slashes < pairs.len() => return Err(TargetError::Mixed),
+            _ => {
+                let pair = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
+                    [word, name] if !word.is_empty() && !name.is_empty() && !word.contains(',') => {
+                        Ok((word.to_owned(), name.to_owned()))
+                    }
+                    [_, _] => Err(TargetError::Half),
+                    _ => Err(TargetError::Slashes),
+                };
+                let list = pairs.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+                let known = |(word, name): (String, String)| Ok((kind(&word)?, name));
+                let list = list.into_iter().map(known).collect::<Result<_, _>>()?;
+                return Ok(Self::Named { list, slashed: true });
+            }
         }
-        let kinds =
-            first.split(',').filter(|word| !word.is_empty()).map(kind).collect::<Result<Vec<_>, _>>()?;
-        if kinds.is_empty() {
-            return Err(TargetError::Nothing);
+        let kinds = kinds.into_iter().map(kind).collect::<Result<Vec<_>, _>>()?;
+        match (kinds.first(), names) {
+            (None, _) => Err(TargetError::Nothing),
+            (Some(_), []) => Ok(Self::All(kinds)),
+            (Some(kind), names) => {
+                let list = names.iter().map(|name| (*kind, name.clone())).collect();
+                Ok(Self::Named { list, slashed: false })
+            }
         }
-        if names.is_empty() {
-            return Ok(Self::All(kinds));
+    }
+
+    /// What is wrong where a selector or `--all` stands beside names.
+    pub(crate) fn with_selector(&self) -> Option<TargetError> {
+        match self {
+            Self::All(_) => None,
+            Self::Named { slashed: false, .. } => Some(TargetError::NameAndSelector),
+            Self::Named { slashed: true, .. } => Some(TargetError::PairAndSelector),
         }
-        if names.iter().any(|name| name.split_once('/').is_some_and(|(word, _)| Kind::of(word).is_some())) {
-            return Err(TargetError::Mixed);
-        }
-        let of_kind = |kind: Kind| names.iter().map(move |name| (kind, name.clone()));
-        Ok(Self::Named { list: kinds.into_iter().flat_map(of_kind).collect(), slashed: false })
     }
 }
 
@@ -138,14 +162,6 @@ impl Targets {
     /// Whether one object is asked for by its name.
     pub(crate) fn is_single(&self) -> bool {
         matches!(self, Self::Named { list, .. } if list.len() == 1)
-    }
-
-    /// Whether names have to be told apart by their kinds.
-    pub(crate) fn has_several_kinds(&self) -> bool {
-        match self {
-            Self::All(kinds) => kinds.len() > 1,
-            Self::Named { list, .. } => list.iter().any(|(kind, _)| *kind != list[0].0),
-        }
     }
 }
 
@@ -203,12 +219,17 @@ mod tests {
             parse("is/app istag/app:v1"),
             named(&[(Kind::Stream, "app"), (Kind::StreamTag, "app:v1")], true)
         );
+        let both = [(Kind::Stream, "a"), (Kind::Stream, "b"), (Kind::StreamTag, "a"), (Kind::StreamTag, "b")];
+        assert_eq!(parse("is,istag a b"), named(&both, true));
         let refused = |words: &str| parse(words).expect_err(words);
         assert_eq!(refused(""), TargetError::Nothing);
         assert_eq!(refused("pods").to_string(), "the server doesn't have a resource type \"pods\"");
         assert_eq!(refused("is is/app"), TargetError::Mixed);
         assert_eq!(refused("is/app app"), TargetError::Mixed);
+        assert_eq!(refused("is a/b"), TargetError::Mixed);
+        assert_eq!(refused("is/a/b app"), TargetError::Mixed);
         assert_eq!(refused("is/a/b"), TargetError::Slashes);
+        assert_eq!(refused("is,istag/a"), TargetError::Half);
         assert_eq!(refused("is/"), TargetError::Half);
     }
 

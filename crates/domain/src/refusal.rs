@@ -11,6 +11,20 @@ pub struct Subject {
     pub name: String,
 }
 
+impl Subject {
+    /// An image stream.
+    #[must_use]
+    pub fn stream(name: &str) -> Self {
+        Self { kind: "ImageStream", name: name.into() }
+    }
+
+    /// A tag of an image stream.
+    #[must_use]
+    pub fn tag(key: &StreamKey, tag: &str) -> Self {
+        Self { kind: "ImageStreamTag", name: format!("{}:{tag}", key.name) }
+    }
+}
+
 /// Why a command was not carried out. The texts are those people know from `oc`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
@@ -88,14 +102,13 @@ impl Refusal {
     /// Something is wrong with an image stream.
     #[must_use]
     pub fn invalid_stream(name: &str, message: String) -> Self {
-        Self::Invalid { subject: Subject { kind: "ImageStream", name: name.into() }, message }
+        Self::Invalid { subject: Subject::stream(name), message }
     }
 
     /// Something is wrong with a tag.
     #[must_use]
     pub fn invalid_tag(key: &StreamKey, tag: &str, message: String) -> Self {
-        let name = format!("{}:{tag}", key.name);
-        Self::Invalid { subject: Subject { kind: "ImageStreamTag", name }, message }
+        Self::Invalid { subject: Subject::tag(key, tag), message }
     }
 
     /// A name that is none.

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use tagtrail_api::v1;
 use tagtrail_domain::event::ImageRecorded;
 use tagtrail_domain::image::Image;
-use tagtrail_domain::{Digest, Platform};
+use tagtrail_domain::{Digest, ImageReference, Platform, Timestamp};
 use tagtrail_event_log::blobs::{BlobError, BlobStore};
 use tagtrail_event_log::codec::to_proto;
 use tagtrail_importer::Fetched;
-use tagtrail_projection::{KnownImage, View};
+use tagtrail_projection::View;
 
 /// Finds images.
 #[derive(Clone)]
@@ -54,21 +54,39 @@ impl Images {
         })
     }
 
-    /// An image that was just fetched: as it was recorded, or in a dry run as the registry gave it.
+    /// An image as it was just fetched: by the reference that was asked for, whatever it was first recorded as, and
+    /// created at `created` (OpenShift shows it so, spec §4.8). `None`: in a dry run.
     #[must_use]
-    pub(crate) fn fetched(&self, fetched: &Fetched, dry_run: bool) -> v1::Image {
+    pub(crate) fn fetched(&self, fetched: &Fetched, created: Option<Timestamp>) -> v1::Image {
         let bytes = |digest: &Digest| fetched.blobs.iter().find(|(d, _)| d == digest).map(|(_, bytes)| bytes);
         let manifest = bytes(&fetched.image.digest).cloned().unwrap_or_default();
         let config = fetched.image.config.as_ref().and_then(bytes);
-        let known = if dry_run { None } else { self.view.image(&fetched.image.digest) };
         let mut shown = image(&facts(&fetched.image), &manifest, config);
-        if let Some(KnownImage { image, recorded_at, sequence }) = known {
-            shown.docker_image_reference = image.reference;
-            shown.built_at = image.built_at.map(to_proto::timestamp);
-            shown.created = Some(to_proto::timestamp(recorded_at));
-            shown.recorded_sequence = sequence;
+        let Some(created) = created else { return shown };
+        shown.created = Some(to_proto::timestamp(created));
+        if let Some(known) = self.view.image(&fetched.image.digest) {
+            shown.built_at = known.image.built_at.map(to_proto::timestamp);
+            shown.recorded_sequence = known.sequence;
         }
         shown
+    }
+
+    /// The same image once more, from what was recorded of it.
+    ///
+    /// # Errors
+    /// If its bytes are missing or damaged.
+    pub(crate) fn fetched_again(
+        &self,
+        digest: &Digest,
+        from: &ImageReference,
+        created: Timestamp,
+    ) -> Result<Option<v1::Image>, BlobError> {
+        let found = self.find(digest, false)?;
+        Ok(found.map(|image| v1::Image {
+            docker_image_reference: from.at_digest(digest).to_string(),
+            created: Some(to_proto::timestamp(created)),
+            ..image
+        }))
     }
 
     /// The images of an index that a stream's history holds (spec §1.1, ImageStreamImage).

@@ -53,13 +53,13 @@ pub(crate) struct AnsweredImage {
 }
 
 impl AnsweredImage {
-    /// The tag at the source. It names the image in OpenShift's output (spec §1.1, ImageStreamImport).
+    /// The tag at the source. It names the image in OpenShift's output (spec §1.1, ImageStreamImport). An image that
+    /// was asked for by its digest has none, whatever tag stands beside the digest.
     #[must_use]
     pub(crate) fn source_tag(&self) -> String {
-        let reference = self.planned.reference.with_defaults();
         // A blocked registry is refused before OpenShift has looked at the tag (spec §3.3).
         let blocked = matches!(&self.outcome, Err(failure) if failure.kind == FailureKind::Forbidden);
-        if blocked { String::new() } else { reference.tag }
+        if blocked { String::new() } else { source_tag(&self.planned.reference) }
     }
 }
 
@@ -76,6 +76,11 @@ impl Answer {
             planned_uid: Some(stream.uid.clone()),
         }
     }
+}
+
+/// The tag a reference asks for: `latest` where it names nothing else, none where it names a digest.
+pub(crate) fn source_tag(reference: &ImageReference) -> String {
+    if reference.digest.is_some() { String::new() } else { reference.with_defaults().tag }
 }
 
 impl Importing {

@@ -10,3 +10,4 @@ mod registry;
 mod schedule;
 mod selecting;
 mod serve;
+mod transcripts;

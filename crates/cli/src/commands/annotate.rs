@@ -1,6 +1,6 @@
 //! `tagtrail annotate is|istag NAME KEY=VALUE… KEY-…`, in kubectl's words.
 
-use crate::commands::metadata::{self, Change, Selection};
+use crate::commands::metadata::{self, Change, Selection, What};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::kinds::Kind;
@@ -15,17 +15,9 @@ pub(crate) struct Args {
 /// Sets and removes annotations.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let selection = args.selection;
-    let (targets, change) = selection.parse()?;
+    let (targets, change) = selection.parse(What::Annotation)?;
     if selection.list {
-        return metadata::list(&selection, &targets, context, |object| object.annotations.clone()).await;
-    }
-    if change.is_empty() {
-        return Err(Failure::client("at least one annotation update is required"));
-    }
-    if let Some(keys) = change.set_and_removed() {
-        return Err(Failure::client(format!(
-            "can not both modify and remove the following annotation(s) in the same command: {keys}"
-        )));
+        return metadata::list(&selection, &targets, context, What::Annotation).await;
     }
     let objects = metadata::find(&selection, &targets, context).await?;
     context.expect_writes(objects.len())?;
@@ -69,5 +61,5 @@ async fn annotate(
     request.remove_annotations.clone_from(&change.remove);
     metadata::update(request, context).await?;
     let kind = if object.tag.is_empty() { Kind::Stream } else { Kind::StreamTag };
-    Ok(format!("{}/{} annotated{}\n", kind.singular(), object.name(), selection.dry()))
+    Ok(format!("{}/{} annotated{}\n", kind.singular(), object.name(), selection.dry_run.remark()))
 }

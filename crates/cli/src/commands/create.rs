@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use tagtrail_api::v1::{CreateImageStreamRequest, ImportPolicy, SetTagRequest, SourceKind, TagSource};
+use serde_json::Value;
+use tagtrail_api::v1::{
+    CreateImageStreamRequest, ImageStream, ImageStreamTag, ImportPolicy, SetTagRequest, SourceKind, TagSource,
+};
 use tagtrail_domain::ImageReference;
 
 use crate::commands::tag::{import_mode, reference_policy};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::flags::{DryRun, dry_run};
+use crate::k8s;
 use crate::kinds::stream_and_tag;
+use crate::print::{json, yaml};
 
 /// What to create.
 #[derive(clap::Subcommand)]
@@ -30,9 +36,12 @@ pub(crate) struct StreamArgs {
     /// Let unqualified image names resolve to its tags
     #[arg(long)]
     lookup_local: bool,
-    /// Only check, change nothing
-    #[arg(long)]
-    dry_run: bool,
+    /// Only check, change nothing: none, client or server
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "client", value_name = "KIND", value_parser = dry_run)]
+    dry_run: DryRun,
+    /// Print what was created: name, json or yaml
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
 }
 
 /// A tag.
@@ -62,11 +71,17 @@ pub(crate) struct TagArgs {
     /// What to make of an image index: Legacy or PreserveOriginal
     #[arg(long, value_name = "MODE", default_value = "Legacy")]
     import_mode: String,
-    /// An annotation of the tag, KEY=VALUE; may be given several times
-    #[arg(long = "annotation", value_name = "KEY=VALUE", action = clap::ArgAction::Append)]
+    /// Annotations of the tag, KEY=VALUE,KEY=VALUE...; may be given several times
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_delimiter = ',', action = clap::ArgAction::Append)]
     annotations: Vec<String>,
+    /// Only check, change nothing: none, client or server
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "client", value_name = "KIND", value_parser = dry_run)]
+    dry_run: DryRun,
+    /// Print what was created: name, json or yaml
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
     /// The old way to say --annotation
-    #[arg(short = 'A', value_name = "KEY=VALUE", hide = true, action = clap::ArgAction::Append)]
+    #[arg(short = 'A', value_name = "KEY=VALUE", value_delimiter = ',', hide = true, action = clap::ArgAction::Append)]
     old_annotations: Vec<String>,
 }
 
@@ -80,67 +95,111 @@ pub(crate) async fn run(create: Create, context: &mut Context) -> Result<(), Fai
 
 async fn stream(args: StreamArgs, context: &mut Context) -> Result<(), Failure> {
     let name = one_name(&args.names, "imagestream")?;
-    let client = context.client()?;
-    let request = CreateImageStreamRequest {
-        namespace: context.namespace.clone(),
-        name: name.clone(),
-        lookup_local: args.lookup_local,
-        dry_run: args.dry_run,
-        write: Some(context.write_options(0)),
-        ..CreateImageStreamRequest::default()
+    let output = Output::parse(args.output.as_deref())?;
+    let wished =
+        ImageStream { name: name.clone(), lookup_local: args.lookup_local, ..ImageStream::default() };
+    let created = if args.dry_run == DryRun::Client {
+        None
+    } else {
+        let client = context.client()?;
+        let request = CreateImageStreamRequest {
+            namespace: context.namespace.clone(),
+            name: name.clone(),
+            lookup_local: args.lookup_local,
+            dry_run: args.dry_run.is_dry(),
+            write: Some(context.write_options(0)),
+            ..CreateImageStreamRequest::default()
+        };
+        let answer = client.streams().create_image_stream(request).await;
+        answer.map_err(|status| client.refusal(&status))?.into_inner().stream
     };
-    client.streams().create_image_stream(request).await.map_err(|status| client.refusal(&status))?;
-    let dry = if args.dry_run { " (dry run)" } else { "" };
-    context.print(&format!("imagestream.image.openshift.io/{name} created{dry}\n"))
+    let object = k8s::image_stream(created.as_ref().unwrap_or(&wished));
+    context.print(&output.print(&format!("imagestream.image.openshift.io/{name}"), args.dry_run, || object))
 }
 
 async fn tag(args: TagArgs, context: &mut Context) -> Result<(), Failure> {
-    let name = one_name(&args.names, "imagestreamtag")?;
     for _ in &args.old_annotations {
         context.warn("Flag shorthand -A has been deprecated, please use --annotation instead.")?;
     }
+    if !matches!(&*args.reference_policy.to_lowercase(), "" | "source" | "local") {
+        return Err(Failure::client("valid values for --reference-policy are: source, local"));
+    }
+    if !matches!(&*args.import_mode, "" | "Legacy" | "PreserveOriginal") {
+        return Err(Failure::client("valid ImportMode values are Legacy or PreserveOriginal"));
+    }
+    let name = one_name(&args.names, "imagestreamtag")?;
+    let output = Output::parse(args.output.as_deref())?;
+    let annotations = annotations(args.annotations.iter().chain(&args.old_annotations))?;
+    let source = source(&args)?;
     let Some((stream, tag)) = stream_and_tag(&name) else {
         let text = format!("Error from server: \"{name}\" must be of the form <stream_name>:<tag>");
         return Err(Failure::Server { text, not_found: false });
     };
-    let invalid = |field: &str, value: &str, valid: &str| {
-        Failure::invalid(
-            "ImageStream",
-            stream,
-            &format!("spec.tags[{tag}].{field}: Invalid value: \"{value}\": {valid}"),
-        )
-    };
-    if !matches!(&*args.reference_policy.to_lowercase(), "source" | "local") {
-        let valid = "valid values are \"Source\", \"Local\"";
-        return Err(invalid("referencePolicy.type", &args.reference_policy, valid));
-    }
-    if !matches!(&*args.import_mode, "" | "Legacy" | "PreserveOriginal") {
-        let valid = "invalid import mode, valid modes are '', 'Legacy', 'PreserveOriginal'";
-        return Err(invalid("importPolicy.importMode", &args.import_mode, valid));
-    }
-    let client = context.client()?;
-    let request = SetTagRequest {
-        namespace: context.namespace.clone(),
-        name: stream.to_owned(),
+    let wished = ImageStreamTag {
+        stream: Some(ImageStream { name: stream.to_owned(), ..ImageStream::default() }),
         tag: tag.to_owned(),
-        source: source(&args)?,
-        // What is named here is followed, not copied, as far as it is in the same stream.
-        alias: args.from.is_some(),
-        reference: args.reference,
-        import_policy: Some(ImportPolicy {
-            insecure: args.insecure,
-            scheduled: args.scheduled,
-            import_mode: import_mode(Some(&args.import_mode)).into(),
-            interval_seconds: 0,
-        }),
-        reference_policy: reference_policy(&args.reference_policy).into(),
-        create: true,
-        annotations: annotations(args.annotations.iter().chain(&args.old_annotations))?,
-        write: Some(context.write_options(0)),
-        ..SetTagRequest::default()
+        ..ImageStreamTag::default()
     };
-    client.tags().set_tag(request).await.map_err(|status| client.refusal(&status))?;
-    context.print(&format!("imagestreamtag.image.openshift.io/{name} created\n"))
+    let created = if args.dry_run == DryRun::Client {
+        None
+    } else {
+        let client = context.client()?;
+        let request = SetTagRequest {
+            namespace: context.namespace.clone(),
+            name: stream.to_owned(),
+            tag: tag.to_owned(),
+            source,
+            // What is named here is followed, not copied, as far as it is in the same stream.
+            alias: args.from.is_some(),
+            reference: args.reference,
+            import_policy: Some(ImportPolicy {
+                insecure: args.insecure,
+                scheduled: args.scheduled,
+                import_mode: import_mode(Some(&args.import_mode)).into(),
+                interval_seconds: 0,
+            }),
+            reference_policy: reference_policy(&args.reference_policy).into(),
+            create: true,
+            annotations,
+            dry_run: args.dry_run.is_dry(),
+            write: Some(context.write_options(0)),
+            ..SetTagRequest::default()
+        };
+        client.tags().set_tag(request).await.map_err(|status| client.refusal(&status))?.into_inner().tag
+    };
+    let object = || k8s::image_stream_tag(created.as_ref().unwrap_or(&wished));
+    context.print(&output.print(&format!("imagestreamtag.image.openshift.io/{name}"), args.dry_run, object))
+}
+
+/// How what was created is shown.
+enum Output {
+    Sentence,
+    Name,
+    Json,
+    Yaml,
+}
+
+impl Output {
+    fn parse(format: Option<&str>) -> Result<Self, Failure> {
+        match format {
+            None | Some("") => Ok(Self::Sentence),
+            Some("name") => Ok(Self::Name),
+            Some("json") => Ok(Self::Json),
+            Some("yaml") => Ok(Self::Yaml),
+            Some(other) => Err(Failure::client(format!(
+                "unable to match a printer suitable for the output format \"{other}\", allowed formats are: json,name,yaml"
+            ))),
+        }
+    }
+
+    fn print(&self, name: &str, dry_run: DryRun, object: impl FnOnce() -> Value) -> String {
+        match self {
+            Self::Sentence => format!("{name} created{}\n", dry_run.remark()),
+            Self::Name => format!("{name}\n"),
+            Self::Json => json::pretty(&object()),
+            Self::Yaml => yaml::document(&object()),
+        }
+    }
 }
 
 fn one_name(names: &[String], kind: &str) -> Result<String, Failure> {
@@ -162,31 +221,32 @@ fn source(args: &TagArgs) -> Result<Option<TagSource>, Failure> {
             Ok(Some(TagSource { kind: SourceKind::DockerImage.into(), namespace: String::new(), name }))
         }
         (Some(text), None) => {
-            let reference = ImageReference::parse(&text)
-                .map_err(|error| Failure::client(format!("invalid --from: {error}")))?;
+            let kind = |digest: bool| {
+                if digest { SourceKind::ImageStreamImage } else { SourceKind::ImageStreamTag }.into()
+            };
+            // `:tag` alone is a tag of the same stream, and so is a bare name.
+            if let Some(tag) = text.strip_prefix(':') {
+                return Ok(Some(TagSource {
+                    kind: kind(false),
+                    namespace: String::new(),
+                    name: tag.to_owned(),
+                }));
+            }
+            let reference = ImageReference::parse(&text).map_err(|error| {
+                Failure::client(format!(
+                    "Invalid --from, must be a valid image stream tag or image stream image: {error}"
+                ))
+            })?;
             let ImageReference { registry, namespace, name, tag, digest } = reference;
             if !registry.is_empty() {
-                return Err(Failure::client(
-                    "--from must name a tag or an image of an image stream; for others use --from-image",
-                ));
+                return Err(Failure::client("Invalid --from, registry may not be specified"));
             }
-            Ok(Some(match (digest, &*tag) {
-                (Some(digest), _) => TagSource {
-                    kind: SourceKind::ImageStreamImage.into(),
-                    namespace,
-                    name: format!("{name}@{digest}"),
-                },
-                (None, "") => {
-                    return Err(Failure::client(format!(
-                        "\"{text}\" must be of the form <stream_name>:<tag>"
-                    )));
-                }
-                (None, tag) => TagSource {
-                    kind: SourceKind::ImageStreamTag.into(),
-                    namespace,
-                    name: format!("{name}:{tag}"),
-                },
-            }))
+            let name = match (&digest, &*tag) {
+                (Some(digest), _) => format!("{name}@{digest}"),
+                (None, "") => name,
+                (None, tag) => format!("{name}:{tag}"),
+            };
+            Ok(Some(TagSource { kind: kind(digest.is_some()), namespace, name }))
         }
     }
 }
@@ -194,7 +254,7 @@ fn source(args: &TagArgs) -> Result<Option<TagSource>, Failure> {
 fn annotations<'a>(list: impl Iterator<Item = &'a String>) -> Result<BTreeMap<String, String>, Failure> {
     let pair = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::client(format!("--annotation \"{text}\" must be of the form KEY=VALUE"))),
+        _ => Err(Failure::client("annotations must be of the form name=value")),
     };
     list.map(pair).collect()
 }

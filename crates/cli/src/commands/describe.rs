@@ -37,10 +37,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let finder = Finder { client: &client, namespace: &namespace, whole: false };
     let mut failures = Vec::new();
     let mut found = Vec::new();
+    if let (Some(_), Some(error)) = (&args.selector, targets.with_selector()) {
+        return Err(Failure::client(error));
+    }
     match &targets {
-        Targets::Named { .. } if args.selector.is_some() => {
-            return Err(Failure::client("name cannot be provided when a selector is specified"));
-        }
         Targets::Named { list, slashed } => {
             for (kind, name) in list {
                 match of_name(&client, &finder, *kind, name, now).await {
@@ -50,6 +50,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
                     }
                     Err(failure) => failures.push(failure),
                 }
+            }
+            // Two words that do not both lead to something: kubectl takes them for a type and the beginning of a
+            // name, finds nothing, and says only what it missed.
+            if args.words.len() == 2 && failures.len() == 1 && failures[0].is_not_found() {
+                found.clear();
             }
         }
         Targets::All(kinds) => {
@@ -79,9 +84,6 @@ async fn of_prefix(
     now: Now,
     context: &mut Context,
 ) -> Result<(), Failure> {
-    if matches!(kind, Kind::StreamImage | Kind::Image) {
-        return Err(failure);
-    }
     let mut any = false;
     for object in finder.all(kind, "").await? {
         if object.name().starts_with(prefix) {

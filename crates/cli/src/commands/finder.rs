@@ -30,7 +30,8 @@ impl Finder<'_> {
             }
             Kind::StreamTag | Kind::ImageTag => {
                 let (stream, tag) = stream_and_tag(name).ok_or_else(|| bad_name(kind))?;
-                let mut found = client.tag(namespace, stream, tag, kind == Kind::ImageTag).await?;
+                let found = client.tag(namespace, stream, tag, kind == Kind::ImageTag).await;
+                let mut found = found.map_err(|failure| of_kind(failure, kind))?;
                 if let (true, Some(stream)) = (whole, &mut found.stream) {
                     client.fill_history(stream).await?;
                 }
@@ -96,7 +97,32 @@ fn not_scheduled(name: &str) -> Failure {
     Failure::server("NotFound", &why)
 }
 
-fn bad_name(kind: Kind) -> Failure {
+/// A tag is an ImageStreamTag or an ImageTag, as it was asked for; what is missing is named so.
+pub(crate) fn of_kind(failure: Failure, kind: Kind) -> Failure {
+    match failure {
+        Failure::Server { text, not_found: true } if kind == Kind::ImageTag => {
+            Failure::Server { text: text.replacen(" imagestreamtags.", " imagetags.", 1), not_found: true }
+        }
+        other => other,
+    }
+}
+
+/// What is said of a name that can be none of this kind.
+pub(crate) fn bad_name(kind: Kind) -> Failure {
     let form = if kind == Kind::StreamImage { "<name>@<id>" } else { "<name>:<tag>" };
     Failure::server("BadRequest", &format!("{} must be retrieved with {form}", kind.plural_words()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tag_is_named_as_it_was_asked_for() {
+        let missing = "imagestreamtags.image.openshift.io \"app:v1\" not found";
+        let text = |kind| of_kind(Failure::server("NotFound", missing), kind).text();
+        assert_eq!(text(Kind::StreamTag), format!("Error from server (NotFound): {missing}\n"));
+        let other = "Error from server (NotFound): imagetags.image.openshift.io \"app:v1\" not found\n";
+        assert_eq!(text(Kind::ImageTag), other);
+    }
 }

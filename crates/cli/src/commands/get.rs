@@ -8,7 +8,7 @@ use crate::flags::on_off;
 use crate::kinds::{Kind, Targets};
 use crate::print::age::Now;
 use crate::print::output::{View, Wanted};
-use crate::print::table::Layout;
+use crate::print::table::{Layout, Object};
 
 /// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image, schedule (tags that
 /// are checked again).
@@ -66,18 +66,18 @@ pub(crate) struct Args {
 /// Finds objects and shows them.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let targets = Targets::parse(&args.words).map_err(Failure::client)?;
-    let view = view(&args, &targets)?;
+    let view = view(&args)?;
     let client = context.client()?;
     let namespace = if args.all_namespaces { "" } else { &context.namespace };
     let finder = Finder { client: &client, namespace, whole: view.wants_history() };
 
+    let selects = args.selector.is_some() || args.field_selector.is_some();
+    if let (true, Some(error)) = (selects, targets.with_selector()) {
+        return Err(Failure::client(error));
+    }
     let mut objects = Vec::new();
     let mut failures = Vec::new();
-    let selects = args.selector.is_some() || args.field_selector.is_some();
     match &targets {
-        Targets::Named { .. } if selects => {
-            return Err(Failure::client("name cannot be provided when a selector is specified"));
-        }
         Targets::Named { .. } if args.all_namespaces => {
             return Err(Failure::client("a resource cannot be retrieved by name across all namespaces"));
         }
@@ -102,12 +102,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     if view.is_table() && objects.is_empty() && failures.is_empty() && !args.ignore_not_found {
         let place = match &targets {
-            Targets::All(kinds) if args.all_namespaces || *kinds == [Kind::Image] => String::new(),
+            Targets::All(kinds) if args.all_namespaces || kinds.contains(&Kind::Image) => String::new(),
             _ => format!(" in {} namespace.", context.namespace),
         };
         context.warn(&format!("No resources found{place}"))?;
     }
     let single = targets.is_single();
+    let view = view.naming_kinds(args.show_kind || has_several_kinds(&targets, &objects));
     // One object that is not there leaves nothing to show; of several, the others are shown.
     if !(objects.is_empty() && (single || args.ignore_not_found)) {
         let mut text = String::new();
@@ -118,14 +119,22 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     Failure::all(failures)
 }
 
-fn view(args: &Args, targets: &Targets) -> Result<View, Failure> {
+/// Whether the rows have to say of what kind they are: kubectl looks at what it lists, and at what it found by name.
+fn has_several_kinds(targets: &Targets, found: &[Object]) -> bool {
+    match targets {
+        Targets::All(kinds) => kinds.iter().any(|kind| *kind != kinds[0]),
+        Targets::Named { .. } => found.iter().any(|object| object.kind() != found[0].kind()),
+    }
+}
+
+fn view(args: &Args) -> Result<View, Failure> {
     let layout = Layout {
         wide: false,
         namespaces: args.all_namespaces,
-        labels: args.show_labels,
-        kinds: args.show_kind || targets.has_several_kinds(),
-        no_headers: args.no_headers,
         label_columns: args.label_columns.clone(),
+        labels: args.show_labels,
+        kinds: false,
+        no_headers: args.no_headers,
     };
     let wanted = Wanted {
         output: args.output.as_deref().unwrap_or_default(),
@@ -142,7 +151,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::print::table::{self, Object};
+    use crate::print::table;
     use crate::recorded::{self, Step};
 
     #[derive(Parser)]
@@ -171,16 +180,20 @@ mod tests {
                 Kind::StreamImage | Kind::Image | Kind::Scheduled => Vec::new(),
             }
         };
-        let objects = match &targets {
+        let objects: Vec<Object> = match &targets {
             Targets::All(kinds) => kinds.iter().flat_map(|kind| all(*kind)).collect(),
             Targets::Named { list, .. } => list
                 .iter()
                 .flat_map(|(kind, name)| all(*kind).into_iter().find(|o| o.name() == *name))
                 .collect(),
         };
+        let several = has_several_kinds(&targets, &objects);
         let mut text = String::new();
-        view(&line.args, &targets)
-            .and_then(|view| view.render(objects, targets.is_single(), recorded::now(), &mut text))
+        view(&line.args)
+            .and_then(|view| {
+                let view = view.naming_kinds(several);
+                view.render(objects, targets.is_single(), recorded::now(), &mut text)
+            })
             .unwrap_or_else(|failure| panic!("{}: {}", step.place, failure.text()));
         recorded::normalised(&text)
     }

@@ -142,8 +142,9 @@ fn report(answer: &ImportResponse, name: &str, dry_run: bool, now: Now) -> Strin
     }
     for ImportResult { source_tag, image, .. } in &answer.results {
         let Some(image) = image else { continue };
-        // The image goes by the tag it has at its source.
-        let shown = Presentation { name: &format!("{name}:{source_tag}"), ..Presentation::default() };
+        // The image goes by the tag it has at its source; one that was named by its digest by the usual one.
+        let tag = if source_tag.is_empty() { "latest" } else { source_tag };
+        let shown = Presentation { name: &format!("{name}:{tag}"), ..Presentation::default() };
         text += &image::block(image, &shown, now);
         text.push('\n');
     }
@@ -281,6 +282,19 @@ mod tests {
         check("070-get-istag[0]", "v1.0.0", "070-get-istag[7]");
         check("019-import-mode-preserve[0]", "3.20", "019-import-mode-preserve[3]");
         check("020-import-mode-legacy[0]", "3.20", "020-import-mode-legacy[2]");
+    }
+
+    #[test]
+    fn an_image_named_by_its_digest_goes_by_the_usual_tag() {
+        let image = |source_tag: &str| {
+            let image = Some(tagtrail_api::v1::Image::default());
+            let result = ImportResult { source_tag: source_tag.into(), image, ..ImportResult::default() };
+            let answer = ImportResponse { results: vec![result], ..ImportResponse::default() };
+            let text = report(&answer, "app", false, recorded::now());
+            text.lines().find(|line| line.starts_with("Image Name:")).map(str::to_owned)
+        };
+        assert_eq!(image("v1").as_deref(), Some("Image Name:\tapp:v1"));
+        assert_eq!(image("").as_deref(), Some("Image Name:\tapp:latest"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::metadata::{self, Change, Object, Selection};
+use crate::commands::metadata::{self, Change, Object, Selection, What};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::kinds::Kind;
@@ -17,15 +17,9 @@ pub(crate) struct Args {
 /// Sets and removes labels.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let selection = args.selection;
-    let (targets, change) = selection.parse()?;
+    let (targets, change) = selection.parse(What::Label)?;
     if selection.list {
-        return metadata::list(&selection, &targets, context, |object| object.labels.clone()).await;
-    }
-    if change.is_empty() {
-        return Err(Failure::client("at least one label update is required"));
-    }
-    if change.set_and_removed().is_some() {
-        return Err(Failure::client("can not both modify and remove a label in the same command"));
+        return metadata::list(&selection, &targets, context, What::Label).await;
     }
     let objects = metadata::find(&selection, &targets, context).await?;
     context.expect_writes(objects.len())?;
@@ -34,10 +28,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         let object = match object {
             Ok(object) if object.tag.is_empty() => object,
             Ok(object) => {
-                failures.push(Failure::client(format!(
-                    "labels belong to image streams: label is/{} instead of one of its tags",
-                    object.stream
-                )));
+                // A tag has no labels of its own: those it shows are its stream's.
+                let why =
+                    "metadata: Invalid value: \"\": may not update fields other than metadata.annotations";
+                failures.push(Failure::invalid("ImageStreamTag", &object.name(), why));
                 continue;
             }
             Err(failure) => {
@@ -78,7 +72,7 @@ async fn label(
         request.remove_labels.clone_from(&change.remove);
         metadata::update(request, context).await?;
     }
-    text += &format!("{}/{} {word}{}\n", Kind::Stream.singular(), object.name(), selection.dry());
+    text += &format!("{}/{} {word}{}\n", Kind::Stream.singular(), object.name(), selection.dry_run.remark());
     Ok(text)
 }
 

@@ -7,13 +7,13 @@ use tagtrail_api::v1::{ImageStream, UpdateMetadataRequest};
 use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::flags::{DryRun, dry_run};
 use crate::k8s;
 use crate::kinds::Targets;
 use crate::print::table;
 
 /// Whose keys, and how.
 #[derive(clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Selection {
     /// TYPE NAME... or TYPE/NAME..., then KEY=VALUE to set and KEY- to remove
     #[arg(value_name = "TYPE NAME KEY=VALUE")]
@@ -30,9 +30,9 @@ pub(crate) struct Selection {
     /// Only show what is set
     #[arg(long)]
     pub(crate) list: bool,
-    /// Only check, change nothing
-    #[arg(long)]
-    dry_run: bool,
+    /// Only check, change nothing: none, client or server
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "client", value_name = "KIND", value_parser = dry_run)]
+    pub(crate) dry_run: DryRun,
 }
 
 /// Keys to set and keys to remove.
@@ -58,66 +58,95 @@ pub(crate) struct Object {
 
 impl Selection {
     /// Tells objects from keys: the first word that sets or removes a key ends the objects.
-    pub(crate) fn parse(&self) -> Result<(Targets, Change), Failure> {
-        let is_change = |word: &String| word.contains('=') || word.ends_with('-');
+    pub(crate) fn parse(&self, what: What) -> Result<(Targets, Change), Failure> {
+        let is_change = |word: &String| {
+            (word.contains('=') && !word.starts_with('=')) || (word.ends_with('-') && word != "-")
+        };
         let objects = self.words.iter().take_while(|word| !is_change(word)).count();
         let (objects, changes) = self.words.split_at(objects);
+        if let Some(late) = changes.iter().find(|word| !is_change(word)) {
+            return Err(Failure::client(format!(
+                "all resources must be specified before {} changes: {late}",
+                what.word()
+            )));
+        }
+        let change = Change::parse(changes, what)?;
+        if self.all && self.selector.is_some() {
+            return Err(Failure::client("cannot set --all and --selector at the same time"));
+        }
         if objects.is_empty() {
             return Err(Failure::client(
                 "one or more resources must be specified as <resource> <name> or <resource>/<name>",
             ));
         }
+        if change.is_empty() && !self.list {
+            return Err(Failure::client(format!("at least one {} update is required", what.word())));
+        }
+        change.is_one_way(what)?;
         let targets = Targets::parse(objects).map_err(Failure::client)?;
         let everything = self.all || self.selector.is_some();
-        match targets {
-            Targets::All(_) if !everything => {
-                return Err(Failure::client(
-                    "one or more resources must be specified as <resource> <name> or <resource>/<name>",
-                ));
+        match (&targets, targets.with_selector()) {
+            (Targets::All(_), _) if !everything => {
+                Err(Failure::client("resource(s) were provided, but no name was specified"))
             }
-            Targets::Named { .. } if everything => {
-                return Err(Failure::client("name cannot be provided when a selector is specified"));
-            }
-            _ => {}
+            (_, Some(error)) if everything => Err(Failure::client(error)),
+            _ => Ok((targets, change)),
         }
-        Ok((targets, Change::parse(changes)?))
     }
+}
 
-    /// What to add to a message when nothing is changed.
-    pub(crate) fn dry(&self) -> &'static str {
-        if self.dry_run { " (dry run)" } else { "" }
+/// What is noted: the two kinds of metadata, whose texts differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    /// Annotations.
+    Annotation,
+    /// Labels.
+    Label,
+}
+
+impl What {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Annotation => "annotation",
+            Self::Label => "label",
+        }
     }
 }
 
 impl Change {
-    fn parse(words: &[String]) -> Result<Self, Failure> {
+    fn parse(words: &[String], what: What) -> Result<Self, Failure> {
         let mut change = Self::default();
         for word in words {
-            match (word.split_once('='), word.strip_suffix('-')) {
-                (Some((key, value)), _) if !key.is_empty() => {
+            match word.split_once('=') {
+                Some((key, value)) => {
+                    if what == What::Label {
+                        check_label(word, value)?;
+                    }
                     change.set.insert(key.to_owned(), value.to_owned());
                 }
-                (None, Some(key)) if !key.is_empty() => change.remove.push(key.to_owned()),
-                _ => {
-                    return Err(Failure::client(format!(
-                        "\"{word}\" must be KEY=VALUE to set a key or KEY- to remove it"
-                    )));
-                }
+                None => change.remove.push(word.trim_end_matches('-').to_owned()),
             }
         }
         Ok(change)
     }
 
     /// Whether there is nothing to do.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.set.is_empty() && self.remove.is_empty()
     }
 
-    /// Keys that are to be set and to be removed, if there are any.
-    pub(crate) fn set_and_removed(&self) -> Option<String> {
+    /// Refuses keys that are to be set and to be removed.
+    fn is_one_way(&self, what: What) -> Result<(), Failure> {
         let both: Vec<&str> =
             self.remove.iter().filter(|key| self.set.contains_key(*key)).map(String::as_str).collect();
-        (!both.is_empty()).then(|| both.join(", "))
+        match what {
+            _ if both.is_empty() => Ok(()),
+            What::Annotation => Err(Failure::client(format!(
+                "can not both modify and remove the following annotation(s) in the same command: {}",
+                both.join(", ")
+            ))),
+            What::Label => Err(Failure::client("can not both modify and remove a label in the same command")),
+        }
     }
 
     /// Keys that have another value than they are to have, and that value.
@@ -138,6 +167,32 @@ impl Change {
     }
 }
 
+/// What kubectl says of a label before it asks the server.
+fn check_label(word: &str, value: &str) -> Result<(), Failure> {
+    if value.contains('=') {
+        return Err(Failure::client(format!("invalid label spec: {word}")));
+    }
+    let mut flaws = Vec::new();
+    if value.len() > LABEL_VALUE_BYTES {
+        flaws.push(format!("must be no more than {LABEL_VALUE_BYTES} bytes"));
+    }
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    let inside = |c: char| ends(c) || matches!(c, '-' | '_' | '.');
+    let good = value.starts_with(ends) && value.ends_with(ends) && value.chars().all(inside);
+    if !good && !value.is_empty() {
+        flaws.push(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')".to_owned(),
+        );
+    }
+    if flaws.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::client(format!("invalid label value: \"{word}\": {}", flaws.join(";"))))
+}
+
+/// Kubernetes' limit.
+const LABEL_VALUE_BYTES: usize = 63;
+
 impl Object {
     fn of_stream(stream: &ImageStream) -> Self {
         let ImageStream { name, annotations, labels, .. } = stream.clone();
@@ -148,6 +203,12 @@ impl Object {
         let spec = stream.tags.iter().find(|known| known.name == tag).and_then(|known| known.spec.as_ref());
         let annotations = spec.map(|spec| k8s::entries(&spec.annotations)).unwrap_or_default();
         Self { stream: stream.name.clone(), tag: tag.to_owned(), annotations, labels: stream.labels.clone() }
+    }
+
+    /// `ImageStream.image.openshift.io/app`: how a list of several objects names one.
+    fn heading(&self) -> String {
+        let kind = if self.tag.is_empty() { "ImageStream" } else { "ImageStreamTag" };
+        format!("{kind}.image.openshift.io/{}", self.name())
     }
 
     /// `app` or `app:v1`.
@@ -193,18 +254,22 @@ pub(crate) async fn list(
     selection: &Selection,
     targets: &Targets,
     context: &mut Context,
-    keys: impl Fn(&Object) -> BTreeMap<String, String>,
+    what: What,
 ) -> Result<(), Failure> {
     let objects = find(selection, targets, context).await?;
-    let indent = if objects.len() > 1 { " " } else { "" };
+    let indent = if targets.is_single() { "" } else { " " };
     let mut failures = Vec::new();
     for object in objects {
         match object {
             Ok(object) => {
                 if !indent.is_empty() {
-                    context.print(&format!("Listing labels for {}:\n", object.name()))?;
+                    context.print(&format!("Listing {}s for {}:\n", what.word(), object.heading()))?;
                 }
-                for (key, value) in keys(&object) {
+                let entries = match what {
+                    What::Annotation => &object.annotations,
+                    What::Label => &object.labels,
+                };
+                for (key, value) in entries {
                     context.print(&format!("{indent}{key}={value}\n"))?;
                 }
             }
@@ -226,7 +291,7 @@ pub(crate) fn request(
         name: object.stream.clone(),
         tag: object.tag.clone(),
         overwrite: selection.overwrite,
-        dry_run: selection.dry_run,
+        dry_run: selection.dry_run.is_dry(),
         write: Some(context.write_options(index)),
         ..UpdateMetadataRequest::default()
     }
@@ -248,14 +313,65 @@ mod tests {
     #[test]
     fn keys_are_set_and_removed() {
         let words: Vec<String> = ["a=b=c", "x/y=", "c-"].map(str::to_owned).into();
-        let change = Change::parse(&words).expect("valid");
+        let change = Change::parse(&words, What::Annotation).expect("valid");
         let now: BTreeMap<String, String> =
             [("a", "old"), ("c", "1"), ("d", "2")].map(|(k, v)| (k.into(), v.into())).into();
         assert_eq!(change.declared_otherwise(&now), [("a".to_owned(), "old".to_owned())]);
         let after: Vec<String> =
             change.applied(&now).iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(after, ["a=b=c", "d=2", "x/y="]);
-        assert_eq!(change.set_and_removed(), None);
-        assert!(Change::parse(&["novalue".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_in_the_words_of_kubectl() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            selection: Selection,
+        }
+        let check = |what: What, words: &str, want: &str| {
+            let words = ["label"].into_iter().chain(words.split_whitespace());
+            let selection = <Line as clap::Parser>::parse_from(words).selection;
+            let got = selection.parse(what).map(drop).map_err(|failure| failure.text());
+            let want = if want.is_empty() { Ok(()) } else { Err(want) };
+            let start = |text: &String| text.trim_start_matches("error: ").trim_end().to_owned();
+            let got = got.map_err(|text| start(&text));
+            match (&got, want) {
+                (Err(got), Err(want)) => assert!(got.starts_with(want), "{got}\n{want}"),
+                _ => assert_eq!(got, want.map_err(str::to_owned)),
+            }
+        };
+        for (what, word) in [(What::Label, "label"), (What::Annotation, "annotation")] {
+            let nowhere = "one or more resources must be specified as <resource> <name> or <resource>/<name>";
+            check(what, "", nowhere);
+            check(what, "a=b", nowhere);
+            check(what, "is", &format!("at least one {word} update is required"));
+            check(what, "is app", &format!("at least one {word} update is required"));
+            check(what, "is app --list", "");
+            check(what, "is a=b", "resource(s) were provided, but no name was specified");
+            check(what, "is a=b --all", "");
+            check(what, "is app a=b --all", "name cannot be provided when a selector is specified");
+            check(what, "is a=b --all -l c", "cannot set --all and --selector at the same time");
+            check(
+                what,
+                "is app a=b web",
+                &format!("all resources must be specified before {word} changes: web"),
+            );
+            check(what, "is app a=b a/b-", "");
+        }
+        check(What::Label, "is app a=b a-", "can not both modify and remove a label in the same command");
+        let both = "can not both modify and remove the following annotation(s) in the same command: a";
+        check(What::Annotation, "is app a=b a-", both);
+        check(What::Annotation, "is app a=b=c", "");
+        check(What::Label, "is app a=b=c", "invalid label spec: a=b=c");
+        check(
+            What::Label,
+            "is app a=-",
+            "invalid label value: \"a=-\": a valid label must be an empty string",
+        );
+        check(What::Label, "is app a=", "");
+        let long = format!("a={}", "x".repeat(64));
+        let want = format!("invalid label value: \"{long}\": must be no more than 63 bytes");
+        check(What::Label, &format!("is app {long}"), &want);
     }
 }

@@ -3,10 +3,11 @@
 use clap::ArgAction;
 use tagtrail_api::v1::{ImageStream, SetLookupPolicyRequest};
 
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
-use crate::kinds::Kind;
+use crate::flags::{DryRun, dry_run, on_off};
+use crate::kinds::{Kind, Targets};
 use crate::print::tabs;
 
 /// What to set.
@@ -18,9 +19,8 @@ pub(crate) enum Set {
 
 /// Let unqualified image names resolve to the tags of image streams. Without names: show where they do.
 #[derive(clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
-    /// Image streams, NAME or is/NAME
+    /// Image streams, NAME or is/NAME; with --list is NAME or is/NAME
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// On or off
@@ -32,52 +32,43 @@ pub(crate) struct Args {
     /// Only show
     #[arg(long)]
     list: bool,
-    /// All with these labels: a=b,c!=d,e in (f,g),!h
+    /// Only those with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
-    /// Only check, change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    /// Only check, change nothing: none, client or server
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "client", value_name = "KIND", value_parser = dry_run)]
+    pub(crate) dry_run: DryRun,
 }
 
 /// Sets something.
 pub(crate) async fn run(set: Set, context: &mut Context) -> Result<(), Failure> {
     let Set::ImageLookup(args) = set;
-    let names = args.names.iter().map(|word| name(word)).collect::<Result<Vec<_>, _>>()?;
-    let by_name = !names.is_empty();
-    if by_name && (args.all || args.selector.is_some()) {
-        return Err(Failure::client("name cannot be provided when a selector is specified"));
+    let targets = targets(&args)?;
+    if let (true, Some(error)) = (args.all || args.selector.is_some(), targets.with_selector()) {
+        return Err(Failure::client(error));
     }
     let client = context.client()?;
-    let selector = args.selector.as_deref().unwrap_or_default();
-    let show = args.list || !(by_name || args.all || args.selector.is_some());
-    if show {
-        let mut streams = client.list_streams(&context.namespace, selector, 1).await?;
-        streams.retain(|stream| !by_name || names.contains(&stream.name));
+    let streams = find(&client, &context.namespace, &targets, args.selector.as_deref()).await?;
+    if args.list || (args.names.is_empty() && !args.all) {
         return context.print(&table(&streams));
     }
-    let names = if by_name {
-        names
-    } else {
-        let streams = client.list_streams(&context.namespace, selector, 1).await?;
-        streams.into_iter().map(|stream| stream.name).collect()
-    };
-    context.expect_writes(names.len())?;
+    context.expect_writes(streams.len())?;
     let mut failures = Vec::new();
-    for (index, name) in names.iter().enumerate() {
+    for (index, stream) in streams.iter().enumerate() {
         let request = SetLookupPolicyRequest {
             namespace: context.namespace.clone(),
-            name: name.clone(),
+            name: stream.name.clone(),
             local: args.enabled,
-            dry_run: args.dry_run,
+            dry_run: args.dry_run.is_dry(),
             write: Some(context.write_options(index)),
         };
         match client.streams().set_lookup_policy(request).await {
-            Ok(answer) if answer.get_ref().result.is_some_and(|result| result.sequence == 0) => {}
+            Ok(_) if stream.lookup_local == args.enabled => {}
             Ok(_) => {
-                let dry = if args.dry_run { " (dry run)" } else { "" };
-                context
-                    .print(&format!("imagestream.image.openshift.io/{name} image lookup updated{dry}\n"))?;
+                let (name, remark) = (&stream.name, args.dry_run.remark());
+                context.print(&format!(
+                    "imagestream.image.openshift.io/{name} image lookup updated{remark}\n"
+                ))?;
             }
             Err(status) => failures.push(client.refusal(&status)),
         }
@@ -85,12 +76,50 @@ pub(crate) async fn run(set: Set, context: &mut Context) -> Result<(), Failure> 
     Failure::all(failures)
 }
 
-fn name(word: &str) -> Result<String, Failure> {
-    match word.split_once('/') {
-        None => Ok(word.to_owned()),
-        Some((kind, name)) if Kind::of(kind) == Some(Kind::Stream) && !name.is_empty() => Ok(name.to_owned()),
-        Some(_) => Err(Failure::client(format!("\"{word}\" is no image stream: write NAME or is/NAME"))),
+/// The streams that are meant. Names are names of streams, unless they are only to be shown: then a word alone is a
+/// type, as everywhere else.
+fn targets(args: &Args) -> Result<Targets, Failure> {
+    let targets = if args.names.is_empty() {
+        Targets::All(vec![Kind::Stream])
+    } else if args.list {
+        Targets::parse(&args.names).map_err(Failure::client)?
+    } else {
+        let pair = |name: &String| if name.contains('/') { name.clone() } else { format!("is/{name}") };
+        Targets::parse(&args.names.iter().map(pair).collect::<Vec<_>>()).map_err(Failure::client)?
+    };
+    let other = match &targets {
+        Targets::All(kinds) => {
+            kinds.iter().find(|kind| **kind != Kind::Stream).map(|kind| kind.singular().to_owned())
+        }
+        Targets::Named { list, .. } => {
+            let other = list.iter().find(|(kind, _)| *kind != Kind::Stream);
+            other.map(|(kind, name)| format!("{}/{name}", kind.singular()))
+        }
+    };
+    match other {
+        None => Ok(targets),
+        Some(other) => Err(Failure::client(format!("{other} is no image stream: write NAME or is/NAME"))),
     }
+}
+
+/// Looks all streams up before any is changed: if one is missing, nothing happens.
+async fn find(
+    client: &Client,
+    namespace: &str,
+    targets: &Targets,
+    selector: Option<&str>,
+) -> Result<Vec<ImageStream>, Failure> {
+    let Targets::Named { list, .. } = targets else {
+        return client.list_streams(namespace, selector.unwrap_or_default(), 1).await;
+    };
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for (_, name) in list {
+        match client.stream(namespace, name, 1).await {
+            Ok(stream) => found.push(stream),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Failure::all(failures).map(|()| found)
 }
 
 fn table(streams: &[ImageStream]) -> String {

@@ -63,17 +63,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     let (source, destinations) = read(&args, &context.namespace)?;
     let client = context.client()?;
-    if let Some(flaw) = flaw(&args, source.kind, &source, &destinations) {
+    let flaw = |kind: SourceKind| first_flaw(&args, kind, &source, &destinations);
+    if let Some(first) = flaw(source.kind) {
         if source.kind != SourceKind::ImageStreamTag || args.alias {
-            return Err(flaw);
+            return Err(first);
         }
-        // `oc` looks the tag up before it checks the rest: a missing source is told first, and what the tag points
+        // `oc` looks the tag up before it looks at the rest: a missing source is told first, and what the tag points
         // to may be allowed what the tag is not.
         let kind = present_kind(&client, &source).await?;
-        if let Some(flaw) = self::flaw(&args, kind, &source, &destinations) {
+        if let Some(flaw) = flaw(kind) {
             return Err(flaw);
         }
     }
+    let destinations = destinations.map_err(Failure::client)?;
     context.expect_writes(destinations.len())?;
     for (index, destination) in destinations.iter().enumerate() {
         set(&args, &source, destination, index, &client, context).await?;
@@ -81,15 +83,31 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     Ok(())
 }
 
+/// The places, or a sentence that says which of them is none.
+type Destinations = Result<Vec<Destination>, String>;
+
 /// Reads the words.
-fn read(args: &Args, namespace: &str) -> Result<(Source, Vec<Destination>), Failure> {
+fn read(args: &Args, namespace: &str) -> Result<(Source, Destinations), Failure> {
     let Some((source, destinations)) = args.words.split_first() else {
         return Err(usage(
             "you must specify a source and at least one destination or one or more tags to delete",
         ));
     };
     let source = Source::parse(source, args.source.as_deref(), namespace)?;
-    Ok((source, self::destinations(destinations, namespace)?))
+    Ok((source, self::destinations(destinations, namespace)))
+}
+
+/// The first thing that cannot be, beyond the source.
+fn first_flaw(
+    args: &Args,
+    kind: SourceKind,
+    source: &Source,
+    destinations: &Destinations,
+) -> Option<Failure> {
+    match destinations {
+        Ok(destinations) => flaw(args, kind, source, destinations),
+        Err(flaw) => Some(Failure::client(flaw)),
+    }
 }
 
 /// What the first argument names.
@@ -113,7 +131,8 @@ impl Source {
                     "server in SOURCE is only allowed when providing a container image",
                 ));
             }
-            if reference.namespace == "library" {
+            // Where the kind was not said, Docker Hub's own namespace may as well be a namespace here.
+            if explicit.is_some() && reference.namespace == "library" {
                 reference.namespace = namespace.to_owned();
             }
             if kind == SourceKind::ImageStreamTag && reference.tag.is_empty() {
@@ -156,8 +175,8 @@ impl Source {
 
 fn explicit_kind(word: &str) -> Result<SourceKind, Failure> {
     match word.to_lowercase().as_str() {
-        "imagestreamtag" | "istag" => Ok(SourceKind::ImageStreamTag),
-        "imagestreamimage" | "isimage" => Ok(SourceKind::ImageStreamImage),
+        "imagestreamtag" | "imagestreamtags" | "istag" => Ok(SourceKind::ImageStreamTag),
+        "imagestreamimage" | "imagestreamimages" | "isimage" => Ok(SourceKind::ImageStreamImage),
         "docker" | "dockerimage" => Ok(SourceKind::DockerImage),
         _ => Err(usage(&format!(
             "invalid source \"{word}\"; valid values are docker, dockerimage, imagestreamimage, imagestreamtag, isimage, istag"
@@ -185,13 +204,13 @@ struct Destination {
     text: String,
 }
 
-fn destinations(words: &[String], namespace: &str) -> Result<Vec<Destination>, Failure> {
+fn destinations(words: &[String], namespace: &str) -> Destinations {
     let parse = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
         [text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
-        ["", _] => Err(Failure::client(format!("invalid namespace \"\" for image stream \"{word}\""))),
-        [_, ""] => Err(Failure::client(format!("invalid name \"\" for image stream \"{word}\""))),
+        ["", _] => Err(format!("invalid namespace \"\" for image stream \"{word}\"")),
+        [_, ""] => Err(format!("invalid name \"\" for image stream \"{word}\"")),
         [namespace, text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
-        _ => Err(Failure::client(format!("invalid image stream \"{word}\""))),
+        _ => Err(format!("invalid image stream \"{word}\"")),
     };
     words.iter().map(parse).collect()
 }
@@ -219,12 +238,22 @@ fn flaw(args: &Args, kind: SourceKind, source: &Source, destinations: &[Destinat
             "cannot set a container image tag as an alias and also set import flags",
         ));
     }
-    let across = |to: &Destination| {
-        let stream = to.text.split_once(':').map_or(&*to.text, |(stream, _)| stream);
-        to.namespace != source.namespace() || stream != source.reference.name
-    };
-    if args.alias && kind != SourceKind::DockerImage && destinations.iter().any(across) {
-        return Some(Failure::client("cannot set alias across different Image Streams"));
+    if args.alias {
+        let is_here = |namespace: &str| {
+            let same = kind == SourceKind::DockerImage || namespace == source.namespace();
+            same && namespace == source.current
+        };
+        for to in destinations {
+            let across = Failure::client("cannot set alias across different Image Streams");
+            if !is_here(&to.namespace) {
+                return Some(across);
+            }
+            match to.text.split_once(':') {
+                None => return Some(no_stream_and_tag(&to.text)),
+                Some((stream, _)) if stream != source.reference.name => return Some(across),
+                Some(_) => {}
+            }
+        }
     }
     // A dotted name alone reads as a registry: there is nothing left to pull from it.
     let nameless = source.reference.name.is_empty();
@@ -343,14 +372,19 @@ fn outcome(answer: &SetTagResponse, tag: &str, wait: Duration) -> Result<(), Fai
 }
 
 async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
-    let destinations = destinations(&args.words, &context.namespace)?;
+    let destinations = destinations(&args.words, &context.namespace).map_err(Failure::client)?;
     if let Some(flaw) = flaw_of_delete(args) {
         return Err(flaw);
     }
     context.expect_writes(destinations.len())?;
     let client = context.client()?;
     for (index, destination) in destinations.iter().enumerate() {
-        let (name, tag) = stream_and_tag_of(&destination.text)?;
+        // Only here a tag that is not written is the usual one.
+        let text = match destination.text.strip_suffix(':') {
+            Some(name) if !name.contains(':') => &format!("{name}:latest"),
+            _ => &destination.text,
+        };
+        let (name, tag) = stream_and_tag_of(text)?;
         let request = DeleteTagRequest {
             namespace: destination.namespace.clone(),
             name: name.to_owned(),
@@ -389,10 +423,14 @@ fn flaw_of_delete(args: &Args) -> Option<Failure> {
 
 fn stream_and_tag_of(text: &str) -> Result<(&str, &str), Failure> {
     if !text.contains(':') {
-        return Err(Failure::client(format!("\"{text}\" must be of the form <stream_name>:<tag>")));
+        return Err(no_stream_and_tag(text));
     }
     stream_and_tag(text)
         .ok_or_else(|| Failure::server("BadRequest", "ImageStreamTags must be retrieved with <name>:<tag>"))
+}
+
+fn no_stream_and_tag(text: &str) -> Failure {
+    Failure::client(format!("\"{text}\" must be of the form <stream_name>:<tag>"))
 }
 
 /// The import mode for a word that was checked.
@@ -432,10 +470,10 @@ mod tests {
     fn refusal(line: &Line) -> String {
         let Line { args, namespace } = line;
         let flaw = if args.delete {
-            destinations(&args.words, namespace).err().or_else(|| flaw_of_delete(args))
+            destinations(&args.words, namespace).err().map(Failure::client).or_else(|| flaw_of_delete(args))
         } else {
             match read(args, namespace) {
-                Ok((source, destinations)) => flaw(args, source.kind, &source, &destinations),
+                Ok((source, destinations)) => first_flaw(args, source.kind, &source, &destinations),
                 Err(failure) => Some(failure),
             }
         };
@@ -485,6 +523,11 @@ mod tests {
             "error: --source=ImageStreamImage requires a valid <name>@<id> in SOURCE",
         );
         check("a:1 x:1 --alias", "error: cannot set alias across different Image Streams");
+        check("x:1 x --alias", "error: \"x\" must be of the form <stream_name>:<tag>");
+        check("x:1 y --alias", "error: \"y\" must be of the form <stream_name>:<tag>");
+        check("x:1 x:2 y:1 z --alias", "error: cannot set alias across different Image Streams");
+        check("o/x:1 o/x:2 --alias", "error: cannot set alias across different Image Streams");
+        check("quay.io/o/a:1 x:1 --alias", "error: cannot set alias across different Image Streams");
         check("x:1 x:2 --alias --scheduled", "error: only container images can have importing flags set");
         check("x:1 x:2 --alias --interval=5m", "error: only container images can have importing flags set");
         check("-d --alias x:1", "error: --alias and --delete may not be both specified");
@@ -532,7 +575,8 @@ mod tests {
             }
             let Line { args, namespace } = Line::try_parse_from(&step.argv).expect("recorded words");
             let (source, destinations) = read(&args, &namespace).expect("recorded words");
-            assert!(flaw(&args, source.kind, &source, &destinations).is_none(), "{}", step.place);
+            assert!(first_flaw(&args, source.kind, &source, &destinations).is_none(), "{}", step.place);
+            let destinations = destinations.expect("recorded words");
             let told = destinations.iter().map(|to| {
                 let (name, tag) = stream_and_tag_of(&to.text).expect("recorded words");
                 let stream = step.state.iter().find(|s| s.name == name && s.namespace == to.namespace);
@@ -551,6 +595,7 @@ mod tests {
         let check = |words: &str, made: (SourceKind, &str), want: &str| {
             let Line { args, namespace } = line(words);
             let (source, destinations) = read(&args, &namespace).expect("words");
+            let destinations = destinations.expect("words");
             let made = TagSource { kind: made.0.into(), namespace: String::new(), name: made.1.into() };
             let shown = shown_source(&source, Some(&made));
             assert_eq!(message(&args, &destinations[0], &namespace, &shown), format!("{want}\n"));
@@ -567,6 +612,9 @@ mod tests {
             (SourceKind::DockerImage, "q/a:1"),
             "Tag other/z:3 set to q/a:1 periodically.",
         );
+        let image = (SourceKind::ImageStreamImage, "a@d");
+        check("library/a:1 x:1", image, "Tag x:1 set to library/a@d.");
+        check("library/a:1 x:1 --source=istag", image, "Tag x:1 set to test/a@d.");
         check("p:a p:alias --alias", (SourceKind::ImageStreamTag, "p:a"), "Tag p:alias set up to track p:a.");
     }
 }

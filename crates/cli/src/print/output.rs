@@ -17,7 +17,7 @@ use crate::print::{json, template, yaml};
 pub(crate) struct View {
     format: Format,
     /// How their table is laid out, if it is one.
-    pub(crate) layout: Layout,
+    layout: Layout,
     order: Option<String>,
 }
 
@@ -66,6 +66,12 @@ impl View {
         Ok(Self { format, layout, order })
     }
 
+    /// The same, with the kind before each name, or without.
+    pub(crate) fn naming_kinds(mut self, kinds: bool) -> Self {
+        self.layout.kinds = kinds;
+        self
+    }
+
     /// Whether all of the history is looked at, not only what is newest.
     pub(crate) fn wants_history(&self) -> bool {
         self.order.is_some() || !matches!(self.format, Format::Table { .. } | Format::Name | Format::Revision)
@@ -90,12 +96,13 @@ impl View {
         match &self.format {
             Format::Table { wide } => {
                 let layout = Layout { wide: *wide, ..self.layout.clone() };
-                // One table for each kind, in its own order, a blank line between them.
+                // One table for each kind, in its own order. A blank line stands before the headers of a further one.
+                let between = if layout.no_headers { "" } else { "\n" };
                 let tables = objects.chunk_by(|a, b| a.kind() == b.kind()).map(|objects| {
                     let objects = self.sorted(objects.to_vec(), objects.len() == 1)?;
                     Ok(table::print(&objects, &layout, now))
                 });
-                out.push_str(&tables.collect::<Result<Vec<_>, Failure>>()?.join("\n"));
+                out.push_str(&tables.collect::<Result<Vec<_>, Failure>>()?.join(between));
                 Ok(())
             }
             format => format.print(&self.sorted(objects, single)?, single, self.layout.no_headers, out),
@@ -374,7 +381,7 @@ mod tests {
         let mut out = String::new();
         view.render(objects, false, Now::by_the_clock(), &mut out).expect("they have names");
         let names: Vec<&str> = out.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
-        assert_eq!(names, ["b", "d", "", "a:1", "c:1"]);
+        assert_eq!(names, ["b", "d", "a:1", "c:1"]);
     }
 
     #[test]

@@ -152,10 +152,12 @@ impl Object {
 /// Lays out objects of one kind.
 pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
     let Some(first) = objects.first() else { return String::new() };
+    // Images are in no namespace.
+    let namespaces = layout.namespaces && first.kind() != Kind::Image;
     let mut rows = Vec::with_capacity(objects.len() + 1);
     if !layout.no_headers {
         let mut row: Vec<String> = Vec::new();
-        row.extend(layout.namespaces.then(|| "NAMESPACE".into()));
+        row.extend(namespaces.then(|| "NAMESPACE".into()));
         row.push("NAME".into());
         row.extend(headers(first.kind(), layout.wide).iter().map(ToString::to_string));
         // A label's column is named by what stands behind the last slash.
@@ -167,7 +169,7 @@ pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
     for object in objects {
         let stream = object.stream();
         let mut row: Vec<String> = Vec::new();
-        row.extend(layout.namespaces.then(|| object.namespace().to_owned()));
+        row.extend(namespaces.then(|| object.namespace().to_owned()));
         let name = object.name();
         row.push(if layout.kinds { format!("{}/{name}", object.kind().singular()) } else { name });
         row.extend(object.cells(layout.wide, now).iter().map(|cell| tabs::one_line(cell)));

@@ -4,14 +4,18 @@ use super::Draft;
 use crate::command::UpdateMetadata;
 use crate::event::Fact;
 use crate::limits;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Subject};
 use crate::state::CHECK_ANNOTATION;
 use crate::tag::{Entries, TagSpec};
 
 pub(super) fn decide(draft: &mut Draft<'_>, update: &UpdateMetadata) -> Result<(), Refusal> {
     let key = draft.key;
-    check_annotations(&update.set_annotations)?;
-    check_labels(&update.set_labels)?;
+    let subject = match &update.tag {
+        None => Subject::stream(key.name.as_str()),
+        Some(tag) => Subject::tag(key, tag.as_str()),
+    };
+    check_annotations(&subject, &update.set_annotations)?;
+    check_labels(&subject, &update.set_labels)?;
     if update.remove_annotations.iter().any(|name| name == CHECK_ANNOTATION) {
         return Err(kept_by_server());
     }
@@ -37,10 +41,9 @@ pub(super) fn decide(draft: &mut Draft<'_>, update: &UpdateMetadata) -> Result<(
     let Some(stream) = draft.life() else { return Err(Refusal::no_tag(key, tag.as_str(), false)) };
     let Some(state) = stream.tags.get(tag) else { return Err(Refusal::no_tag(key, tag.as_str(), true)) };
     if !update.set_labels.is_empty() || !update.remove_labels.is_empty() {
-        return Err(Refusal::Usage(format!(
-            "a tag has no labels of its own; label the image stream \"{}\" instead",
-            key.name
-        )));
+        // Those it shows are its stream's.
+        let message = "metadata: Invalid value: \"\": may not update fields other than metadata.annotations";
+        return Err(Refusal::Invalid { subject, message: message.into() });
     }
     let Some(spec) = state.spec.clone() else {
         return Err(Refusal::BadRequest(format!(
@@ -112,25 +115,27 @@ fn merge(
     Ok(())
 }
 
-pub(super) fn check_annotations(entries: &Entries) -> Result<(), Refusal> {
+/// `subject` is the object the annotations are to stand on.
+pub(super) fn check_annotations(subject: &Subject, entries: &Entries) -> Result<(), Refusal> {
     for key in entries.keys() {
         if key == CHECK_ANNOTATION {
             return Err(kept_by_server());
         }
-        check_key("annotation", key)?;
+        check_key(subject, "metadata.annotations", key)?;
     }
     check_size(entries)
 }
 
-pub(super) fn check_labels(entries: &Entries) -> Result<(), Refusal> {
+pub(super) fn check_labels(subject: &Subject, entries: &Entries) -> Result<(), Refusal> {
     for (key, value) in entries {
-        check_key("label", key)?;
-        let fits = value.is_empty() || (value.len() <= limits::LABEL_VALUE_BYTES && is_name(value));
-        if !fits {
-            return Err(Refusal::Usage(format!(
-                "invalid label value: \"{value}\": use at most {} letters, digits, '-', '_' or '.', starting and ending with a letter or digit",
-                limits::LABEL_VALUE_BYTES
-            )));
+        check_key(subject, "metadata.labels", key)?;
+        if value.len() > limits::LABEL_VALUE_BYTES {
+            let why = format!("must be no more than {} bytes", limits::LABEL_VALUE_BYTES);
+            return Err(invalid(subject, "metadata.labels", value, &why));
+        }
+        if !value.is_empty() && !is_name(value) {
+            let why = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+            return Err(invalid(subject, "metadata.labels", value, why));
         }
     }
     check_size(entries)
@@ -142,25 +147,51 @@ fn kept_by_server() -> Refusal {
     ))
 }
 
-/// A qualified name: an optional DNS name and `/`, then at most 63 letters, digits, `-`, `_`, `.`.
-fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
-    let (prefix, name) = match key.rsplit_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, key),
-    };
+fn invalid(subject: &Subject, field: &str, value: &str, why: &str) -> Refusal {
+    let message = format!("{field}: Invalid value: \"{value}\": {why}");
+    Refusal::Invalid { subject: subject.clone(), message }
+}
+
+/// A qualified name: an optional DNS name and `/`, then at most 63 letters, digits, `-`, `_`, `.`. Refused in
+/// Kubernetes' words.
+fn check_key(subject: &Subject, field: &str, key: &str) -> Result<(), Refusal> {
+    const NAME: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    const PREFIX: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
     let is_dns = |text: &str| {
-        text.len() <= 253
-            && text.split('.').all(|label| {
-                is_name(label)
-                    && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            })
+        text.split('.').all(|label| {
+            is_name(label) && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        })
     };
-    if name.len() <= 63 && is_name(name) && prefix.is_none_or(is_dns) {
+    let mut flaws: Vec<String> = Vec::new();
+    let (prefix, name) = match key.split('/').collect::<Vec<_>>()[..] {
+        [name] => (None, name),
+        [prefix, name] => (Some(prefix), name),
+        _ => {
+            let why = format!(
+                "a qualified name {NAME} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            );
+            return Err(invalid(subject, field, key, &why));
+        }
+    };
+    match prefix {
+        Some("") => flaws.push("prefix part must be non-empty".into()),
+        Some(long) if long.len() > 253 => flaws.push("prefix part must be no more than 253 bytes".into()),
+        Some(prefix) if !is_dns(prefix) => flaws.push(format!("prefix part {PREFIX}")),
+        Some(_) | None => {}
+    }
+    match name {
+        "" => flaws.push("name part must be non-empty".into()),
+        long if long.len() > 63 => flaws.push("name part must be no more than 63 bytes".into()),
+        _ => {}
+    }
+    if !is_name(name) {
+        flaws.push(format!("name part {NAME}"));
+    }
+    if flaws.is_empty() {
         return Ok(());
     }
-    Err(Refusal::Usage(format!(
-        "invalid {what} key \"{key}\": use [prefix/]name, the name of at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit"
-    )))
+    let each = flaws.iter().map(|why| format!("{field}: Invalid value: \"{key}\": {why}"));
+    Err(Refusal::Invalid { subject: subject.clone(), message: each.collect::<Vec<_>>().join("\n") })
 }
 
 fn is_name(text: &str) -> bool {

@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::event::{Event, Fact, HistoryChange, MoveCause, TagMoved};
 use crate::limits;
 use crate::names::{StreamKey, TagName};
-use crate::refusal::{Refusal, resource};
+use crate::refusal::{Refusal, Subject, resource};
 use crate::state::{HistoryItem, Stream, StreamState};
 use crate::tag::{Entries, TagSpec};
 
@@ -45,8 +45,9 @@ pub fn decide(
     let mut draft = Draft::new(key, context, before);
     match command {
         Command::CreateStream { lookup_local, labels, annotations } => {
-            metadata::check_annotations(annotations)?;
-            metadata::check_labels(labels)?;
+            let subject = Subject::stream(key.name.as_str());
+            metadata::check_annotations(&subject, annotations)?;
+            metadata::check_labels(&subject, labels)?;
             if draft.life().is_some() {
                 return Err(Refusal::AlreadyExists {
                     resource: resource::STREAMS,

@@ -7,7 +7,7 @@ use crate::command::SetTag;
 use crate::event::{Fact, MoveCause};
 use crate::names::{StreamKey, TagName};
 use crate::reference::ImageReference;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Subject};
 use crate::state::HistoryItem;
 use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
 
@@ -21,7 +21,7 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
         let name = format!("{}:{tag}", key.name);
         return Err(Refusal::AlreadyExists { resource: crate::refusal::resource::TAG, name });
     }
-    super::metadata::check_annotations(&wish.annotations)?;
+    super::metadata::check_annotations(&Subject::tag(key, tag.as_str()), &wish.annotations)?;
     draft.check_room([tag])?;
     let source = resolve(draft, world, wish)?;
     let is_image = source.as_ref().is_some_and(|s| s.kind == SourceKind::DockerImage);

@@ -122,7 +122,7 @@ fn annotations_and_labels() {
     check(
         "tag - p:a",
         "label p:a a=b",
-        "refused (usage): a tag has no labels of its own; label the image stream \"p\" instead",
+        "refused (invalid ImageStreamTag p:a): metadata: Invalid value: \"\": may not update fields other than metadata.annotations",
     );
     check(
         "import p --all --from=x.io/a --confirm = v1:!NotFound",
@@ -137,19 +137,36 @@ fn metadata_that_cannot_be() {
     check("create p", "annotate p openshift.io/image.dockerRepositoryCheck=now", check_annotation);
     check("create p", "annotate p openshift.io/image.dockerRepositoryCheck-", check_annotation);
     check("", "create p openshift.io/image.dockerRepositoryCheck=now", check_annotation);
-    let bad_key = |what: &str, key: &str| {
-        format!(
-            "refused (usage): invalid {what} key \"{key}\": use [prefix/]name, the name of at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit"
-        )
+    let bad_key = |object: &str, field: &str, key: &str, why: &str| {
+        format!("refused (invalid {object}): metadata.{field}: Invalid value: \"{key}\": {why}")
     };
-    check("create p", "annotate p -a=b", &bad_key("annotation", "-a"));
-    check("create p", "annotate p a_b/c=d", &bad_key("annotation", "a_b/c"));
-    check("create p", "label p a/=b", &bad_key("label", "a/"));
+    let name = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    let name_part = format!("name part {name}");
+    let prefix_part = "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    let (stream, tag) = ("ImageStream p", "ImageStreamTag p:a");
+    check("create p", "annotate p -a=b", &bad_key(stream, "annotations", "-a", &name_part));
+    check("tag - p:a", "annotate p:a -a=b", &bad_key(tag, "annotations", "-a", &name_part));
+    check("create p", "annotate p a_b/c=d", &bad_key(stream, "annotations", "a_b/c", prefix_part));
+    let both = [
+        bad_key(stream, "labels", "a/", "name part must be non-empty"),
+        format!("metadata.labels: Invalid value: \"a/\": {name_part}"),
+    ];
+    check("create p", "label p a/=b", &both.join("\n"));
+    check("create p", "label p /a=b", &bad_key(stream, "labels", "/a", "prefix part must be non-empty"));
+    let qualified = format!(
+        "a qualified name {name} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+    );
+    check("create p", "label p a/b/c=d", &bad_key(stream, "labels", "a/b/c", &qualified));
+    let long = "x".repeat(64);
+    let too_long = bad_key(stream, "labels", &long, "name part must be no more than 63 bytes");
+    check("create p", &format!("label p {long}=a"), &too_long);
+    let too_long = bad_key(stream, "labels", &long, "must be no more than 63 bytes");
+    check("create p", &format!("label p a={long}"), &too_long);
     check("create p", "label p example.com/a=b", "G1: annotations, labels example.com/a=b");
     check(
         "create p",
         "label p a=b/c",
-        "refused (usage): invalid label value: \"b/c\": use at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit",
+        "refused (invalid ImageStream p): metadata.labels: Invalid value: \"b/c\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
     );
     check("create p", "label p a=", "G1: annotations, labels a=");
     // Labels and annotations travel in one event, so both together must fit it.

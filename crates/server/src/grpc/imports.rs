@@ -5,13 +5,15 @@ use tagtrail_api::v1::import_service_server::ImportService;
 use tagtrail_domain::command::ImportOrigin;
 use tagtrail_domain::event::{ImportFinished, Recorded};
 use tagtrail_domain::import_plan::{ImportWish, plan};
-use tagtrail_domain::{Command, Fact, FailureKind, ImageReference, Refusal, StreamKey, StreamState};
+use tagtrail_domain::{
+    Command, Fact, FailureKind, ImageReference, Refusal, StreamKey, StreamState, Timestamp,
+};
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
 use super::{Services, Writes, check, errors, result};
 use crate::convert::{self, Histories, Shown};
-use crate::importing::{Answer, AnsweredImage};
+use crate::importing::{Answer, AnsweredImage, source_tag};
 use crate::writer::{Origin, Written};
 
 #[tonic::async_trait]
@@ -32,7 +34,7 @@ impl ImportService for Services {
         let planned = check(plan(&key, state.life.as_ref(), &wish))?;
         let answer = self.importing.ask(planned, state.life.as_ref()).await;
         if request.dry_run {
-            return Ok(Response::new(self.answer(&answer, request.dry_run)));
+            return Ok(Response::new(self.answer(&answer, None)));
         }
         let import =
             self.importing.keep(&answer, ImportOrigin::Request).await.map_err(|e| errors::internal(&e))?;
@@ -40,7 +42,8 @@ impl ImportService for Services {
         if written.repeated {
             return Ok(Response::new(self.answer_again(&key, &written)?));
         }
-        let mut response = self.answer(&answer, request.dry_run);
+        let mut response =
+            self.answer(&answer, Some(imported_at(&written).unwrap_or_else(|| self.outside.now())));
         show_stream(&mut response, &key, &written.after, &self.shown());
         response.result = Some(result(&written));
         Ok(Response::new(response))
@@ -78,12 +81,12 @@ impl Services {
         }
     }
 
-    fn answer(&self, answer: &Answer, dry_run: bool) -> v1::ImportResponse {
+    fn answer(&self, answer: &Answer, imported_at: Option<Timestamp>) -> v1::ImportResponse {
         let image = |image: &AnsweredImage| v1::ImportResult {
             source_tag: image.source_tag(),
             tag: image.planned.tag.to_string(),
             from_repository: image.from_repository,
-            image: image.outcome.as_ref().ok().map(|fetched| self.images.fetched(fetched, dry_run)),
+            image: image.outcome.as_ref().ok().map(|fetched| self.images.fetched(fetched, imported_at)),
             failure: image.outcome.as_ref().err().map(to_proto::failure),
         };
         v1::ImportResponse {
@@ -120,18 +123,24 @@ impl Services {
             Fact::RepositoryImportFailed { failure, .. } => Some(to_proto::failure(failure)),
             _ => None,
         });
-        if let Some(finished) = finished(events) {
+        if let (Some(finished), Some(created)) = (finished(events), imported_at(written)) {
             let from_repository = !finished.repository.is_empty();
             for outcome in &finished.outcomes {
                 let spec = state.life.as_ref().and_then(|s| s.tags.get(&outcome.tag));
                 let source = spec.and_then(|tag| tag.spec.as_ref()?.source.as_ref());
                 let reference = source.and_then(|source| ImageReference::parse(&source.name).ok());
-                let (image, failure) = match &outcome.result {
-                    Ok(digest) => (self.images.find(digest, false).map_err(|e| errors::no_bytes(&e))?, None),
-                    Err(reason) => (None, Some(failure(events, state, &outcome.tag, reason))),
+                let (image, failure) = match (&outcome.result, &reference) {
+                    (Ok(digest), Some(from)) => {
+                        let image = self.images.fetched_again(digest, from, created);
+                        (image.map_err(|e| errors::no_bytes(&e))?, None)
+                    }
+                    (Ok(digest), None) => {
+                        (self.images.find(digest, false).map_err(|e| errors::no_bytes(&e))?, None)
+                    }
+                    (Err(reason), _) => (None, Some(failure(events, state, &outcome.tag, reason))),
                 };
                 response.results.push(v1::ImportResult {
-                    source_tag: reference.map(|r| r.with_defaults().tag).unwrap_or_default(),
+                    source_tag: reference.as_ref().map(source_tag).unwrap_or_default(),
                     tag: outcome.tag.to_string(),
                     from_repository,
                     image,
@@ -151,6 +160,11 @@ fn show_stream<H: Histories>(
 ) {
     response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
     response.description = shown.description(key, state, convert::HISTORY_LIMIT);
+}
+
+/// When an import was recorded.
+fn imported_at(written: &Written) -> Option<Timestamp> {
+    written.events.last().map(|recorded| recorded.recorded_at)
 }
 
 fn finished(events: &[Recorded]) -> Option<&ImportFinished> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tagtrail_api::v1;
 use tagtrail_api::v1::tag_service_server::TagService;
 use tagtrail_domain::command::SetTag;
-use tagtrail_domain::{Command, Refusal, StreamKey, StreamState, TagName};
+use tagtrail_domain::refusal::Subject;
+use tagtrail_domain::{Command, Namespace, Refusal, StreamKey, StreamState, TagName};
 use tonic::{Request, Response, Status};
 
 use super::{Services, Writes, check, errors, past, result};
@@ -22,6 +23,7 @@ impl TagService for Services {
     ) -> Result<Response<v1::SetTagResponse>, Status> {
         let request = request.into_inner();
         let origin = request.origin()?;
+        check(namespace_of(&request))?;
         let key = check(convert::key(&request.namespace, &request.name))?;
         let tag = check(convert::tag(&request.tag))?;
         let wait = Duration::from_millis(request.wait_ms.into()).min(LONGEST_WAIT);
@@ -39,6 +41,10 @@ impl TagService for Services {
             annotations: request.annotations,
             create: request.create,
         });
+        if request.dry_run {
+            check(self.try_out(&key, &command, &origin))?;
+            return Ok(Response::new(v1::SetTagResponse::default()));
+        }
         let written = self.write(&key, command, origin).await?;
         let source = past::source_set(&written.events);
         let mut state = written.after.clone();
@@ -93,6 +99,23 @@ impl TagService for Services {
         }
         Ok(Response::new(v1::GetTagResponse { tag: Some(answer) }))
     }
+}
+
+/// Refuses a namespace that can be none as OpenShift does, which looks at it as a part of the tag.
+fn namespace_of(request: &v1::SetTagRequest) -> Result<(), Refusal> {
+    let v1::SetTagRequest { namespace, name, tag, .. } = request;
+    if Namespace::parse(namespace).is_ok() {
+        return Ok(());
+    }
+    let is_label = |text: &str| Namespace::parse(text).is_ok();
+    let why = if namespace.contains('.') && namespace.split('.').all(is_label) {
+        "must not contain dots"
+    } else {
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+    };
+    let subject = Subject { kind: "ImageStreamTag", name: format!("{name}:{tag}") };
+    let message = format!("metadata.namespace: Invalid value: \"{namespace}\": {why}");
+    Err(Refusal::Invalid { subject, message })
 }
 
 /// The stream of a tag that is to be looked at or deleted. A stream that cannot exist is reported as its tag's.
