@@ -45,6 +45,9 @@ impl DryRun {
     }
 }
 
+/// kubectl looks at this flag after all the others, and tells of it in a sentence of its own.
+const BAD_DRY_RUN: &str = "Invalid dry-run value";
+
 /// Reads the value of `--dry-run`: kubectl's words, and those of the time when it was on or off.
 pub(crate) fn dry_run(text: &str) -> Result<DryRun, String> {
     match text {
@@ -54,7 +57,7 @@ pub(crate) fn dry_run(text: &str) -> Result<DryRun, String> {
         _ => match on_off(text) {
             Ok(true) => Ok(DryRun::Client),
             Ok(false) => Ok(DryRun::No),
-            Err(_) => Err("it is one of none, server, client".into()),
+            Err(_) => Err(format!("{BAD_DRY_RUN} ({text}). Must be \"none\", \"server\", or \"client\".")),
         },
     }
 }
@@ -126,6 +129,11 @@ pub(crate) fn mistake(error: &Error, command: &Command, arguments: &[OsString]) 
             let value = text(ContextKind::InvalidValue);
             let reason =
                 std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+            if let Some(source) = std::error::Error::source(error).map(ToString::to_string)
+                && source.starts_with(BAD_DRY_RUN)
+            {
+                return Failure::client(source);
+            }
             let valid = text(ContextKind::ValidValue);
             let reason = if valid.is_empty() { reason } else { format!(": it is one of {valid}") };
             if flag.starts_with('-') {
