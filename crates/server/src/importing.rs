@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,6 +20,9 @@ use crate::outside::Outside;
 
 /// How many images of one import are asked for at a time.
 const AT_ONCE: usize = 4;
+/// Most bytes of manifests and configurations that one import holds until all of it is there. Real ones are some
+/// kilobytes an image; what comes beyond this fails.
+const BYTES_AT_ONCE: usize = 256 << 20;
 
 /// Asks registries, and keeps the bytes they give.
 #[derive(Clone)]
@@ -141,8 +145,18 @@ impl Importing {
         for (image, _) in &wanted {
             distinct.entry(Question::of(image)).or_insert_with(|| request(image));
         }
+        let held = AtomicUsize::new(0);
+        let fetch = async |request: ImageRequest| {
+            let fetched = self.fetch(&request).await?;
+            let bytes: usize = fetched.blobs.iter().map(|(_, bytes)| bytes.len()).sum();
+            if held.fetch_add(bytes, Ordering::Relaxed) + bytes > BYTES_AT_ONCE {
+                return Err(too_much(&request));
+            }
+            Ok(Arc::new(fetched))
+        };
+        let fetch = &fetch;
         let answers: BTreeMap<Question, Result<Arc<Fetched>, Failure>> = futures_util::stream::iter(distinct)
-            .map(|(question, request)| async move { (question, self.fetch(&request).await.map(Arc::new)) })
+            .map(|(question, request)| async move { (question, fetch(request).await) })
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
@@ -235,6 +249,15 @@ fn target(image: &AnsweredImage) -> ImportTarget {
             index: fetched.index.clone(),
         }),
     }
+}
+
+fn too_much(request: &ImageRequest) -> Failure {
+    let message = format!(
+        "Internal error occurred: {}: the manifests and configurations of this import have more than {} MiB; import fewer images at once",
+        request.reference,
+        BYTES_AT_ONCE >> 20
+    );
+    Failure { kind: FailureKind::BadAnswer, reason: "InternalError".into(), message }
 }
 
 fn by_priority(mut tags: Vec<String>, limit: usize) -> (Vec<TagName>, Vec<String>) {
