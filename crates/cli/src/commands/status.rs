@@ -6,7 +6,7 @@ use tagtrail_api::v1::{GetStatusRequest, GetStatusResponse};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::age::{Now, rfc3339};
-use crate::print::describe::Sections;
+use crate::print::sections::Sections;
 use crate::print::{tabs, yaml};
 
 /// Say how the server is.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use crate::print::jsonpath::{PathError, Template, relaxed};
-use crate::print::{tabs, template};
+use crate::print::{go, tabs};
 
 /// A parsed `custom-columns` specification.
 pub(crate) struct Columns {
@@ -114,7 +114,7 @@ impl Columns {
 
 /// A value in a cell. What would move a terminal's cursor is made visible.
 fn shown(value: &Value) -> String {
-    template::go_text(value).replace('\u{1b}', "^[").replace('\r', "\\r")
+    go::text(value).replace('\u{1b}', "^[").replace('\r', "\\r")
 }
 
 /// The places of objects in the order of what a path finds in each.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tagtrail_api::v1::{Image, ImageConfig, Platform};
 
 use crate::print::age::Now;
-use crate::print::describe::Sections;
+use crate::print::sections::Sections;
 use crate::print::{size, tabs};
 
 /// How an image is presented: things that do not belong to the image itself.

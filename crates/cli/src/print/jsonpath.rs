@@ -19,7 +19,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
-use crate::print::{json, template};
+use crate::print::{go, json};
 
 /// Why a template cannot be used, or not on this object: one sentence, kubectl's.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ pub(crate) struct PathError(String);
 impl PathError {
     /// A path by which objects were to be put in order.
     pub(crate) fn found_nowhere(path: &str) -> Self {
-        flaw(format!("couldn't find any field with path {} in the list of objects", go_quoted(path)))
+        flaw(format!("couldn't find any field with path {} in the list of objects", go::quoted(path)))
     }
 }
 
@@ -262,7 +262,7 @@ impl Slice {
             let items = match &**value {
                 Value::Null => continue,
                 Value::Array(items) => items,
-                other => return Err(flaw(format!("{} is not array or slice", go_type(other)))),
+                other => return Err(flaw(format!("{} is not array or slice", go::type_of(other)))),
             };
             let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
             let mut start = self.start.unwrap_or(0);
@@ -304,7 +304,7 @@ fn filter<'v>(
     let mut found = Vec::new();
     for value in from {
         if !value.is_array() {
-            let text = template::go_text(value);
+            let text = go::text(value);
             return Err(flaw(format!("{text} is not array or slice and cannot be filtered")));
         }
         for item in children(value) {
@@ -349,57 +349,4 @@ fn order(left: &Value, right: &Value) -> Result<Ordering, PathError> {
         },
         _ => Err(unlike()),
     }
-}
-
-/// The type that a JSON value has in Go.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nil",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// A JSON value as Go's `%#v` writes it, which kubectl adds where a template fails.
-pub(crate) fn go_syntax(value: &Value) -> String {
-    match value {
-        Value::Null => "interface {}(nil)".into(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => go_quoted(text),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(go_syntax).collect();
-            format!("[]interface {{}}{{{}}}", items.join(", "))
-        }
-        Value::Object(map) => {
-            let mut pairs: Vec<String> =
-                map.iter().map(|(key, value)| format!("{}:{}", go_quoted(key), go_syntax(value))).collect();
-            pairs.sort();
-            format!("map[string]interface {{}}{{{}}}", pairs.join(", "))
-        }
-    }
-}
-
-/// A text in Go's quotes.
-pub(crate) fn go_quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\u{7}' => quoted.push_str("\\a"),
-            '\u{8}' => quoted.push_str("\\b"),
-            '\u{c}' => quoted.push_str("\\f"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\u{b}' => quoted.push_str("\\v"),
-            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

@@ -4,6 +4,7 @@ pub(crate) mod age;
 pub(crate) mod columns;
 pub(crate) mod describe;
 pub(crate) mod events;
+pub(crate) mod go;
 pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
@@ -11,6 +12,7 @@ pub(crate) mod output;
 #[cfg(test)]
 pub(crate) mod rows;
 pub(crate) mod schedule;
+pub(crate) mod sections;
 pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod tabs;

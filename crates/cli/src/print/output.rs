@@ -11,7 +11,7 @@ use crate::print::age::Now;
 use crate::print::columns::{self, Columns, ColumnsError};
 use crate::print::jsonpath::{self, PathError};
 use crate::print::table::{self, Layout, Object};
-use crate::print::{json, template, yaml};
+use crate::print::{go, json, template, yaml};
 
 /// How objects are to be shown.
 pub(crate) struct View {
@@ -163,7 +163,7 @@ impl Format {
             },
             _ => Err(Failure::client(format!(
                 "unable to match a printer suitable for the output format {}, allowed formats are: {FORMATS}",
-                jsonpath::go_quoted(output)
+                go::quoted(output)
             ))),
         }
     }
@@ -208,7 +208,7 @@ impl Format {
             }
             Self::GoTemplate { text, template } => {
                 let printed = template.print(&whole());
-                let quoted = jsonpath::go_quoted(text);
+                let quoted = go::quoted(text);
                 out.push_str(&printed.map_err(|error| {
                     Failure::client(format!("error executing template {quoted}: {error}"))
                 })?);
@@ -222,8 +222,8 @@ impl Format {
 fn unfit(text: &str, error: &PathError, root: &Value) -> Failure {
     Failure::client(format!(
         "error executing jsonpath {}: Error executing template: {error}. Printing more information for debugging the template:\n\ttemplate was:\n\t\t{text}\n\tobject given to jsonpath engine was:\n\t\t{}\n\n",
-        jsonpath::go_quoted(text),
-        jsonpath::go_syntax(root)
+        go::quoted(text),
+        go::syntax(root)
     ))
 }
 

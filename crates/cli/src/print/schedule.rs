@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tagtrail_api::v1::{CheckResult, FailureKind, ScheduledTag};
 
 use crate::print::age::{Now, rfc3339};
-use crate::print::describe::Sections;
+use crate::print::sections::Sections;
 use crate::print::tabs;
 
 /// The columns after the name.

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use functions::is_true;
 
+use crate::print::go;
+
 /// Why a template cannot be used. One sentence.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -79,23 +81,6 @@ impl Template {
         let mut scope = Scope { variables, strict: self.strict, out: String::new() };
         scope.run(&self.nodes, root)?;
         Ok(scope.out)
-    }
-}
-
-/// A value as Go's `fmt` shows it.
-pub(crate) fn go_text(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(value) => value.to_string(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let mut pairs: Vec<_> =
-                map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
-            pairs.sort();
-            format!("map[{}]", pairs.join(" "))
-        }
     }
 }
 
@@ -412,7 +397,7 @@ impl Scope {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Print(pipeline) => match self.value(pipeline, dot)? {
                     Value::Null => self.out.push_str("<no value>"),
-                    value => self.out.push_str(&go_text(&value)),
+                    value => self.out.push_str(&go::text(&value)),
                 },
                 Node::Set(name, pipeline) => {
                     let value = self.value(pipeline, dot)?;
@@ -452,7 +437,7 @@ impl Scope {
                     items.sort_by_key(|(key, _)| *key);
                     items.into_iter().map(|(key, item)| (key.clone().into(), item)).collect()
                 }
-                value => return Err(error(format!("range can't iterate over {}", go_text(value)))),
+                value => return Err(error(format!("range can't iterate over {}", go::text(value)))),
             };
             for (key, item) in items {
                 match variables {
@@ -513,7 +498,7 @@ impl Scope {
                     found => value = found.unwrap_or(&Value::Null),
                 },
                 Value::Null => return Ok(Value::Null),
-                value => return Err(error(format!("can't evaluate field {field} in {}", go_text(value)))),
+                value => return Err(error(format!("can't evaluate field {field} in {}", go::text(value)))),
             }
         }
         Ok(value.clone())

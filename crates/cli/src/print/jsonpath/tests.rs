@@ -63,7 +63,7 @@ fn paths_may_be_written_in_four_ways() {
 
 #[test]
 fn values_are_written_as_go_writes_them() {
-    let check = |value: Value, want: &str| assert_eq!(go_syntax(&value), want);
+    let check = |value: Value, want: &str| assert_eq!(go::syntax(&value), want);
     check(
         json!({"b": [1, 1.5, true, null], "a": {}}),
         "map[string]interface {}{\"a\":map[string]interface {}{}, \"b\":[]interface {}{1, 1.5, true, interface {}(nil)}}",

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::{TemplateError, error, go_text};
-use crate::print::jsonpath::go_quoted;
+use super::{TemplateError, error};
+use crate::print::go;
 
 /// The functions there are.
 pub(super) const NAMES: [&str; 15] = [
@@ -64,7 +64,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
             Value::Array(items) => Ok(items.len().into()),
             Value::Object(map) => Ok(map.len().into()),
             Value::String(text) => Ok(text.len().into()),
-            value => Err(error(format!("len of {}", go_text(value)))),
+            value => Err(error(format!("len of {}", go::text(value)))),
         },
         "index" => {
             let (from, keys) = arguments.split_first().ok_or_else(wrong)?;
@@ -74,7 +74,9 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
                     let item = at.as_u64().and_then(|at| items.get(usize::try_from(at).ok()?)).cloned();
                     item.ok_or_else(|| error(format!("index out of range: {at}")))
                 }
-                (value, key) => Err(error(format!("can't index {} with {}", go_text(&value), go_text(key)))),
+                (value, key) => {
+                    Err(error(format!("can't index {} with {}", go::text(&value), go::text(key))))
+                }
             })
         }
         "print" => {
@@ -84,12 +86,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
                 if at > 0 && !value.is_string() && !arguments[at - 1].is_string() {
                     text.push(' ');
                 }
-                text += &go_text(value);
+                text += &go::text(value);
             }
             Ok(text.into())
         }
         "println" => {
-            let texts: Vec<String> = arguments.iter().map(go_text).collect();
+            let texts: Vec<String> = arguments.iter().map(go::text).collect();
             Ok((texts.join(" ") + "\n").into())
         }
         _ => Err(error(format!("function \"{name}\" not defined"))),
@@ -127,11 +129,11 @@ fn printf(format: &str, values: &[Value]) -> String {
         };
         let text = match (letter, value) {
             ('v', _) | ('s', Value::String(_)) | ('d', Value::Number(_)) | ('t', Value::Bool(_)) => {
-                go_text(value)
+                go::text(value)
             }
-            ('q', Value::String(text)) => go_quoted(text),
+            ('q', Value::String(text)) => go::quoted(text),
             (_, Value::Null) => format!("%!{letter}(<nil>)"),
-            _ => format!("%!{letter}({}={})", kind(value), go_text(value)),
+            _ => format!("%!{letter}({}={})", go::type_of(value), go::text(value)),
         };
         let width = flags.trim_start_matches('-').parse().unwrap_or(0);
         out += &match flags.chars().next() {
@@ -141,19 +143,7 @@ fn printf(format: &str, values: &[Value]) -> String {
         };
     }
     out += rest;
-    let extra: Vec<String> = values.map(|value| format!("{}={}", kind(value), go_text(value))).collect();
+    let extra: Vec<String> =
+        values.map(|value| format!("{}={}", go::type_of(value), go::text(value))).collect();
     if extra.is_empty() { out } else { out + &format!("%!(EXTRA {})", extra.join(", ")) }
-}
-
-/// The type that a value has in Go.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
