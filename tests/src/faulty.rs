@@ -55,6 +55,8 @@ pub enum Fault {
     Unauthorized,
     /// Status 403.
     Denied,
+    /// Status 403, with another message each time.
+    DeniedAnew,
     /// Status 429.
     TooManyRequests,
     /// Status 429, and for how many seconds one shall wait.
@@ -265,6 +267,12 @@ fn answer(
             let body =
                 r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
             send("403 Forbidden", "application/json", "", body)
+        }
+        Fault::DeniedAnew => {
+            let request = asked.load(Ordering::Relaxed);
+            let body =
+                format!(r#"{{"errors":[{{"code":"DENIED","message":"denied (request {request})"}}]}}"#);
+            send("403 Forbidden", "application/json", "", &body)
         }
         Fault::RedirectLoop => send("302 Found", "text/plain", &format!("Location: {path}\r\n"), ""),
         Fault::NoHttp => Ok(stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")?),

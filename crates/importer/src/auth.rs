@@ -282,7 +282,14 @@ impl<'a> Connection<'a> {
             key.credential.secrets().chain(authorization.as_ref().and_then(spoken)).collect();
         let answer =
             self.client.send(&request).await.map_err(|fault| fault.scrubbed(secrets.iter().copied()))?;
-        parse_token(&answer.success(&secrets)?.body)
+        let answer = answer.success(&secrets).inspect_err(|fault| {
+            if fault.cause == Cause::RateLimited {
+                // Without its token service the registry cannot be asked either: not for any of its repositories.
+                let time = fault.retry_after.unwrap_or(limits::USUAL_HOLD);
+                self.client.hold(&self.source.host, time);
+            }
+        })?;
+        parse_token(&answer.body)
     }
 
     /// The host that answers, for cross-checks of links.

@@ -175,8 +175,7 @@ impl Client {
         let asked = retry_after(&answer.headers, SystemTime::now());
         let busy = answer.status == StatusCode::TOO_MANY_REQUESTS;
         if let Some(asked) = asked.or(busy.then_some(limits::USUAL_HOLD)) {
-            let host = guard::authority(&answer.url);
-            self.pace.hold(&host, self.config.rate(&host), asked, Instant::now());
+            self.hold(&guard::authority(&answer.url), asked);
         }
         match asked {
             Some(asked) if asked > limits::LONGEST_RETRY_AFTER => None,
@@ -187,6 +186,11 @@ impl Client {
         }
     }
 
+    /// A host is to be left alone for so long.
+    pub(crate) fn hold(&self, host: &str, time: Duration) {
+        self.pace.hold(host, self.config.rate(host), time, Instant::now());
+    }
+
     /// How much longer a host wants to be left alone.
     pub(crate) fn held(&self, host: &str) -> Option<Duration> {
         self.pace.held(host, Instant::now())
@@ -195,6 +199,11 @@ impl Client {
     /// A turn to ask a host, or how long until there is one.
     pub(crate) fn turn(&self, host: &str) -> Result<Turn, Duration> {
         self.pace.turn(host, self.config.rate(host), Instant::now())
+    }
+
+    /// Takes back a turn.
+    pub(crate) fn give_back(&self, turn: Turn) {
+        self.pace.give_back(turn);
     }
 
     async fn follow(&self, request: &Request<'_>) -> Result<Answer, Fault> {

@@ -66,7 +66,8 @@ pub enum Probe {
     /// The registry names this digest for the reference: of the image, or of the index it is in. The registry's
     /// word alone, not checked against any bytes.
     Digest(Digest),
-    /// The registry asks to be left alone (429) for so long; nothing more was asked of it.
+    /// The registry asks to be left alone (429, or `Retry-After` with 502, 503 or 504) for so long; nothing more was
+    /// asked of it.
     Later(Duration, Failure),
     /// A HEAD does not tell: fetch the image to know.
     Unknown,
@@ -180,6 +181,11 @@ impl Importer {
         }
     }
 
+    /// Takes back a turn that was not used.
+    pub fn give_back(&self, turn: Turn) {
+        self.inner.client.give_back(turn);
+    }
+
     /// Asks by HEAD what a reference names now, at no cost of a pull (Docker Hub counts a GET). The turn pays
     /// for it if the registry is known; once a minute or so a ping, and tokens when they run out, come on top.
     ///
@@ -195,13 +201,18 @@ impl Importer {
             for source in self.willing(&sources) {
                 match self.probe_at(source, &reference, &turn).await {
                     Ok(Some(digest)) => return Probe::Digest(digest),
-                    Err(fault) if fault.cause == Cause::RateLimited => {
-                        let time =
-                            fault.retry_after.unwrap_or(limits::USUAL_HOLD).max(limits::SHORTEST_LATER);
-                        let failure = failure::explain(Asked::Image(&reference), &fault);
-                        busy.get_or_insert(Probe::Later(time, failure));
+                    Ok(None) => {}
+                    Err(fault) => {
+                        let asked = match fault.cause {
+                            Cause::RateLimited => Some(fault.retry_after.unwrap_or(limits::USUAL_HOLD)),
+                            Cause::Unavailable => fault.retry_after,
+                            _ => None,
+                        };
+                        if let Some(time) = asked {
+                            let failure = failure::explain(Asked::Image(&reference), &fault);
+                            busy.get_or_insert(Probe::Later(time.max(limits::SHORTEST_LATER), failure));
+                        }
                     }
-                    Ok(None) | Err(_) => {}
                 }
             }
             busy.unwrap_or(Probe::Unknown)

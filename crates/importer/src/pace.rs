@@ -102,6 +102,16 @@ impl Pace {
         });
     }
 
+    /// Takes back a turn. One that has paid is worth nothing any more.
+    pub(crate) fn give_back(&self, turn: Turn) {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(&turn.host)
+            && !turn.spent.into_inner()
+        {
+            bucket.tokens += 1.0;
+        }
+    }
+
     /// The host asks to be left alone for so long.
     pub(crate) fn hold(&self, host: &str, rate: f64, time: Duration, now: Instant) {
         self.with(&key(host), rate, now, |bucket| bucket.hold = Some(now + time));
@@ -192,6 +202,19 @@ mod tests {
         assert_eq!(pace.turn("r", 2.0, now).expect_err("a turn pays once").as_millis(), 1000);
         pace.charge("r", 2.0, Some(&Turn::for_nobody()), now);
         assert_eq!(pace.turn("r", 2.0, now).expect_err("charged").as_millis(), 1500);
+    }
+
+    #[test]
+    fn a_turn_that_was_not_used_can_be_given_back() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        let turn = pace.turn("r", 1.0, now).expect("full");
+        assert!(pace.turn("r", 1.0, now).is_err());
+        pace.give_back(turn);
+        let turn = pace.turn("r", 1.0, now).expect("given back");
+        pace.charge("r", 1.0, Some(&turn), now);
+        pace.give_back(turn);
+        assert!(pace.turn("r", 1.0, now).is_err(), "it has paid");
+        pace.give_back(Turn::for_nobody());
     }
 
     #[test]

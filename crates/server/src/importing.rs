@@ -107,6 +107,11 @@ impl Importing {
         self.importer.turn(reference)
     }
 
+    /// Takes back a turn that was not used.
+    pub(crate) fn give_back(&self, turn: Turn) {
+        self.importer.give_back(turn);
+    }
+
     /// Asks what a tag of a registry names, without fetching it.
     pub(crate) async fn probe(&self, image: &PlannedImage, turn: Turn) -> Probe {
         self.importer.probe(&request(image), turn).await

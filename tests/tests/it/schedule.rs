@@ -76,6 +76,25 @@ fn a_tag_that_failed_is_tried_again_until_it_works() {
     assert_eq!(gone.rc, 1, "there is nothing to check any more: {gone:?}");
 }
 
+/// Registries put request ids into what they say. To a check that is the same failure; a person hears all of it.
+#[test]
+fn a_failure_in_other_words_is_written_for_people_only() {
+    let registry = Faulty::start().expect("a registry");
+    let server = configured("scheduled_interval = '1s'\nfirst_retry = '1s'\nlongest_retry = '1s'");
+    let client = server.client();
+    registry.turn(Fault::DeniedAnew);
+    for (tag, schedule) in [("failed", ""), ("scheduled", " --scheduled")] {
+        let before = registry.asked();
+        fails(&client, &format!("tag {}/team/app:v1 app:{tag} --insecure{schedule} --wait", registry.host()));
+        let head = client.head().expect("status");
+        wait::until(SOON, || (registry.asked() >= before + 5).then_some(())).expect("it is tried again");
+        assert_eq!(client.head().expect("status"), head, "{tag}: the same failure in other words is no news");
+    }
+    let before = client.head().expect("status");
+    fails(&client, "import-image app:failed");
+    assert_eq!(failures(&Api::of(&server).events_after(before)), [FailureKind::Denied]);
+}
+
 #[test]
 fn what_a_registry_refuses_is_told_apart() {
     let registry = Faulty::start().expect("a registry");

@@ -20,7 +20,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
     let events_before = draft.events.len();
     // Any change to a spec takes the stream to the next generation; so do the items and failures that come with it.
     let next = if created { 1 } else { draft.stream().generation + 1 };
-    let plans: Vec<Plan<'_>> = targets.into_iter().map(|target| Plan::new(draft, target, next)).collect();
+    let plans: Vec<Plan<'_>> =
+        targets.into_iter().map(|target| Plan::new(draft, import.origin, target, next)).collect();
     if plans.iter().any(|plan| plan.spec.is_some()) {
         draft.generation = next;
     }
@@ -137,7 +138,7 @@ struct Plan<'i> {
 }
 
 impl<'i> Plan<'i> {
-    fn new(draft: &Draft<'_>, target: &'i ImportTarget, next: i64) -> Self {
+    fn new(draft: &Draft<'_>, origin: ImportOrigin, target: &'i ImportTarget, next: i64) -> Self {
         let state = draft.stream().tags.get(&target.tag);
         let old = state.and_then(|state| state.spec.as_ref());
         let fresh = || TagSpec {
@@ -176,10 +177,7 @@ impl<'i> Plan<'i> {
                 Self { target, spec, item: changed.then_some(item), new_failure: false }
             }
             Err(failure) => {
-                let shown = state.and_then(|state| state.condition.as_ref()).map(|c| &c.failure);
-                let bounded = bounded(failure);
-                let new_failure =
-                    shown.is_none_or(|s| s.reason != bounded.reason || s.message != bounded.message);
+                let new_failure = state.is_none_or(|state| !is_shown(state, &bounded(failure), origin));
                 let spec = match old {
                     Some(old) => new_failure.then(|| TagSpec { generation: next, ..old.clone() }),
                     None if target.from_repository => None,
@@ -189,6 +187,16 @@ impl<'i> Plan<'i> {
             }
         }
     }
+}
+
+/// Whether a tag shows a failure already. To whoever wished for an answer another message is another failure (spec
+/// §3.6). A check that nobody wished for finds the same failure again if it is of the same kind: registries put ports,
+/// times and request ids into their messages, and each check would be news for ever.
+fn is_shown(state: &TagState, failure: &Failure, origin: ImportOrigin) -> bool {
+    let Some(shown) = state.condition.as_ref().map(|condition| &condition.failure) else { return false };
+    let wished = origin == ImportOrigin::Request || state.needs_import();
+    let same = if wished { shown.message == failure.message } else { shown.kind == failure.kind };
+    shown.reason == failure.reason && same
 }
 
 fn docker_image(from: &str) -> TagSource {

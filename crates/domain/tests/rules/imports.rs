@@ -154,6 +154,32 @@ fn the_same_failure_after_a_new_wish() {
     );
 }
 
+/// Registries put ports, times and request ids into their messages: each check would find another failure.
+#[test]
+fn a_check_that_nobody_wished_for_compares_the_kind_of_failure() {
+    let failed = "tag x.io/a:1 p:a; background p = !InternalError:port-1";
+    let scheduled = "tag x.io/a:1 p:a --scheduled; background p = !InternalError:port-1";
+    check(failed, "retry p = !InternalError:port-2", "");
+    check(scheduled, "schedule p = !InternalError:port-2", "");
+    // What is shown stays.
+    let again = format!("{failed}; retry p = !InternalError:port-2");
+    after(&again, &["G2 checked", "a := x.io/a:1 g2 [] !InternalError g2 t2"]);
+    // Another kind, or another reason, is news.
+    check(
+        failed,
+        "retry p = !InternalError:port-1:busy",
+        "G3: a := x.io/a:1 g3; a !InternalError g3; checked",
+    );
+    check(failed, "retry p = !NotFound:port-1", "G3: a := x.io/a:1 g3; a !NotFound g3; checked");
+    // Who wished for it hears what there is to say, whoever carries it out.
+    check(failed, "import p:a = !InternalError:port-2", "G3: a := x.io/a:1 g3; a !InternalError g3; checked");
+    let wished = format!("{failed}; tag x.io/b:1 p:a");
+    let answered = "G4: a := x.io/b:1 g4; a !InternalError g4; checked";
+    check(&wished, "background p = !InternalError:port-2", answered);
+    check(&wished, "retry p = !InternalError:port-2", answered);
+    check(&format!("{wished}; retry p = !InternalError:port-2"), "retry p = !InternalError:port-3", "");
+}
+
 #[test]
 fn several_tags_of_which_some_fail() {
     let given =

@@ -10,13 +10,14 @@
 //! tag SOURCE p:a [--alias] [--reference] [--scheduled] [--interval=5m] [--insecure] [--preserve] [--local] [--create] [key=value...]
 //! untag p:a                                annotate p[:a] key=value key- [--overwrite]      label p key=value key-
 //! import p[:a] [--from=X] [--all] [--confirm] [--scheduled] [--interval=5m] [--insecure[=false]] [--preserve] [--local] = ANSWERS
-//! background p = ANSWERS                   schedule p = ANSWERS
+//! background p = ANSWERS                   schedule p = ANSWERS                    retry p = ANSWERS
 //! ask IMPORT = ANSWERS                     land          (the same in two steps: the world may move in between)
 //! follows p:a p:b                          (an event of an older log: `p:b` follows `p:a`, whatever is right today)
 //! ```
-//! Answers go to the planned images in turn: `A`, or `!Reason`. For a repository `v1:A v2:!Reason +3`, the last being
-//! tags left out, or `!Reason` where all of it failed; for an index kept whole `L(AB)`, for an image chosen from one
-//! `A<L`. `--expect=N` after any command expects a revision.
+//! `retry` tries the tags again that failed and are not on the schedule. Answers go to the planned images in turn: `A`,
+//! or `!Reason`, `!Reason:message`, and `!Reason:message:busy` for another kind of failure. For a repository
+//! `v1:A v2:!Reason +3`, the last being tags left out, or `!Reason` where all of it failed; for an index kept whole
+//! `L(AB)`, for an image chosen from one `A<L`. `--expect=N` after any command expects a revision.
 //!
 //! Facts are told as `G<generation>: fact; fact`. `a := x.io/a:1 g1` sets what a tag follows. On its history `+` is
 //! a new item on top, `~` an item edited in place, `=` one renewed: `a + x.io/a@A g1`, and behind it `<L` the index.
@@ -24,6 +25,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tagtrail_domain::apply::Position;
+use tagtrail_domain::check::{self, Reason};
 use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata};
 use tagtrail_domain::event::{HistoryChange, MoveCause};
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage, PlannedRepository};
@@ -132,13 +134,11 @@ impl Story {
     fn plan(&self, words: &Words<'_>) -> Result<(StreamKey, ImportPlan, ImportOrigin), Refusal> {
         let (key, tag) = stream_and_tag(words.plain[1]);
         let state = self.model.stream(&key);
-        let pending = |scheduled| {
-            let stream = state.life.as_ref().expect("a background import has a stream");
-            if scheduled { plan_scheduled(stream) } else { import_plan::plan_pending(stream) }
-        };
+        let stream = || state.life.as_ref().expect("a background import has a stream");
         match words.plain[0] {
-            "background" => Ok((key, pending(false), ImportOrigin::Background)),
-            "schedule" => Ok((key, pending(true), ImportOrigin::Schedule)),
+            "background" => Ok((key, import_plan::plan_pending(stream()), ImportOrigin::Background)),
+            "schedule" => Ok((key, plan_checks(stream(), Reason::Scheduled), ImportOrigin::Schedule)),
+            "retry" => Ok((key, plan_checks(stream(), Reason::Failed), ImportOrigin::Background)),
             _ => {
                 let policy = words.policy();
                 let insecure = words.option("insecure").map(|value| value != "false");
@@ -291,7 +291,7 @@ impl<'a> Words<'a> {
                 }
                 Command::UpdateMetadata(update)
             }
-            "import" | "background" | "schedule" => {
+            "import" | "background" | "schedule" | "retry" => {
                 let (_, plan, origin) = story.plan(self)?;
                 Command::Import(self.answered(story, &key, plan, origin))
             }
@@ -391,10 +391,14 @@ fn outcome(from: &ImageReference, answer: &str) -> Result<ImportedImage, Failure
     Ok(ImportedImage { image: top, children: letters.map(|letter| image(letter, false)).collect(), index })
 }
 
-/// `Reason`, or `Reason:message`.
+/// `Reason`, `Reason:message`, or `Reason:message:busy`.
 fn failure(text: &str) -> Failure {
+    let (text, kind) = match text.strip_suffix(":busy") {
+        Some(text) => (text, FailureKind::RateLimited),
+        None => (text, FailureKind::NotFound),
+    };
     let (reason, message) = text.split_once(':').unwrap_or((text, text));
-    Failure { kind: image::FailureKind::NotFound, reason: reason.into(), message: message.into() }
+    Failure { kind, reason: reason.into(), message: message.into() }
 }
 
 fn digest(letter: char) -> Digest {
@@ -569,9 +573,9 @@ fn say_item(item: &HistoryItem) -> String {
 }
 
 /// What a check of each tag on the schedule asks for, all in one.
-fn plan_scheduled(stream: &Stream) -> ImportPlan {
-    let scheduled = stream.tags.iter().filter(|(_, state)| import_plan::is_scheduled(state));
-    let images = scheduled.filter_map(|(tag, state)| import_plan::plan_tag(tag, state)).collect();
+fn plan_checks(stream: &Stream, reason: Reason) -> ImportPlan {
+    let checked = stream.tags.iter().filter(|(_, state)| check::reason(state) == Some(reason));
+    let images = checked.filter_map(|(tag, state)| import_plan::plan_tag(tag, state)).collect();
     ImportPlan { images, uid: Some(stream.uid.clone()), ..ImportPlan::default() }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tagtrail_domain::{Digest, FailureKind, ImageReference};
-use tagtrail_importer::{Config, ImageRequest, ImportMode, Importer, Probe, RegistryConfig};
+use tagtrail_importer::{Config, ImageRequest, ImportMode, Importer, Probe, RegistryConfig, Wait};
 
 use crate::fake::{self, Asked, Fake, OCI_INDEX, Reply};
 use crate::faults::importer;
@@ -92,7 +92,8 @@ async fn what_a_head_does_not_tell_is_unknown() {
     check(|| Reply::new(403, "")).await;
     check(|| Reply::new(405, "")).await;
     check(|| Reply::new(500, "")).await;
-    check(|| Reply::new(503, "").header("Retry-After", "1")).await;
+    check(|| Reply::new(503, "")).await;
+    check(|| Reply::new(404, "").header("Retry-After", "5")).await;
     check(|| Reply::ok("")).await;
     check(|| Reply::ok("").header("Docker-Content-Digest", "")).await;
     check(|| Reply::ok("").header("Docker-Content-Digest", "sha256:short")).await;
@@ -160,6 +161,21 @@ async fn a_busy_token_service_is_a_busy_registry() {
     assert_eq!(time.as_secs(), 300);
     assert!(failure.message.ends_with("o/a:1: toomanyrequests: slow down"), "{}", failure.message);
     assert_eq!((tokens.asked().len(), heads_seen(&fake).len()), (1, 0));
+    // And so for everything at this registry: each repository has a token of its own.
+    let other = ImageReference::parse(&format!("{}/o/b:1", fake.host)).expect("good");
+    let wait = importer.turn(&other).expect_err("left alone");
+    assert!(matches!(wait, Wait::Asked(time) if time > Duration::from_secs(295)), "{wait:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_may_say_until_when() {
+    let fake = Fake::start(heads(|| Reply::new(503, "").header("Retry-After", "40"))).await;
+    let importer = importer(&fake.host);
+    let Probe::Later(time, failure) = probe(&importer, &wish(&fake)).await else {
+        panic!("it said until when")
+    };
+    assert_eq!((time.as_secs(), failure.kind), (40, FailureKind::BadAnswer));
+    assert!(importer.turn(&wish(&fake).reference).is_err(), "left alone");
 }
 
 #[tokio::test]

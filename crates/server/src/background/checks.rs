@@ -2,11 +2,12 @@
 //! anything fetched, and only what changed is written.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tagtrail_domain::check::{Reason, unmoved};
 use tagtrail_domain::command::ImportOrigin;
+use tagtrail_domain::event::HistoryChange;
 use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, plan_tag};
 use tagtrail_domain::{Digest, Fact, Stream, TagName, TagState};
 use tagtrail_importer::{Probe, Turn, default_platform};
@@ -18,6 +19,8 @@ use crate::writer::Written;
 
 /// How often a registry may put a tag off before that is written down as a failure of the tag.
 const PATIENCE: u32 = 2;
+/// How often it is measured at least what is late.
+const MEASURED: Duration = Duration::from_secs(5);
 
 impl Background {
     pub(super) async fn check_what_is_due(self) {
@@ -37,6 +40,8 @@ impl Background {
                     tokio::select! {
                         () = arrived => {}
                         () = until(moment) => {}
+                        // What is late gets later while nothing happens.
+                        () = tokio::time::sleep(MEASURED) => {}
                     }
                 }
             }
@@ -63,23 +68,22 @@ impl Background {
         let (Some(stream), Some(tag)) = (stream, tag) else { return Ok((Outcome::Dropped, None)) };
         let Some(image) = plan_tag(&check.tag, tag) else { return Ok((Outcome::Dropped, None)) };
 
-        let mut put_off = None;
-        if let Some(named) = named_before(check, &image, tag) {
-            match self.importing.probe(&image, turn).await {
-                Probe::Digest(digest) if digest == named => return Ok((Outcome::Unchanged, None)),
-                Probe::Later(wait, failure) => put_off = Some((wait, failure)),
-                Probe::Digest(_) | Probe::Unknown => {}
-            }
-        }
-        match put_off {
-            // That a registry has much to do says nothing of the tag, at first.
-            Some((wait, failure)) if check.failures < PATIENCE => Ok((Outcome::PutOff(wait, failure), None)),
-            Some((wait, failure)) => {
-                let answer = Answer::failed(image, stream, failure.clone());
-                self.write_down(check, tag, &answer).await?;
+        let Some(named) = named_before(check, &image, tag) else {
+            // Fetching is charged by itself.
+            self.importing.give_back(turn);
+            return self.fetch(check, stream, tag, image).await;
+        };
+        match self.importing.probe(&image, turn).await {
+            Probe::Digest(digest) if digest == named => Ok((Outcome::Unchanged, None)),
+            Probe::Digest(_) | Probe::Unknown => self.fetch(check, stream, tag, image).await,
+            Probe::Later(wait, failure) => {
+                // That a registry has much to do says nothing of the tag, at first.
+                if check.failures >= PATIENCE {
+                    let answer = Answer::failed(image, stream, failure.clone());
+                    self.write_down(check, tag, &answer).await?;
+                }
                 Ok((Outcome::PutOff(wait, failure), None))
             }
-            None => self.fetch(check, stream, tag, image).await,
         }
     }
 
@@ -131,10 +135,13 @@ fn named_before(check: &Check, image: &PlannedImage, tag: &TagState) -> Option<D
     remembered.map(|seen| &seen.named).or_else(|| unmoved(tag, default_platform())).cloned()
 }
 
-/// Where the tag points to now, if what was written moved it.
+/// Where the tag points to now, if what was written took it to another image. After a failure the image it had is
+/// renewed, which is no move.
 fn moved(tag: &TagName, written: &Written) -> Option<Digest> {
     written.events.iter().find_map(|recorded| match &recorded.event.fact {
-        Fact::TagMoved(moved) if moved.tag == *tag => moved.item.image.clone(),
+        Fact::TagMoved(moved) if moved.tag == *tag && moved.change != HistoryChange::Renewed => {
+            moved.item.image.clone()
+        }
         _ => None,
     })
 }

@@ -27,12 +27,14 @@ use crate::importing::Question;
 const AT_ONCE: usize = 64;
 /// How many of them at one registry host: a silent one is not to take all.
 const AT_ONCE_PER_HOST: usize = 8;
-/// When a check is made again that came to nothing for a reason of our own: a full queue, a disk.
+/// When a check is made again first that came to nothing for a reason of our own: a full queue, a disk.
 const OUR_RETRY: Duration = Duration::from_secs(10);
 /// A turn is not asked for again sooner.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// What is due for so long and not under way is called late.
 const LATE: Duration = Duration::from_secs(2);
+/// So many tags are counted before a late one, and no more: the writer waits meanwhile.
+const COUNTED: usize = 1_000;
 
 /// The tags that are checked again.
 pub(crate) struct Schedule {
@@ -52,25 +54,30 @@ struct Table {
     /// By registry host.
     lanes: BTreeMap<String, Lane>,
     under_way: usize,
+    /// How many checks have begun.
+    begun: u64,
 }
 
 /// The tags of one registry host.
 #[derive(Default)]
 struct Lane {
-    /// Those that wait, by when they are due.
-    queue: BTreeSet<(Instant, StreamKey, TagName)>,
+    /// Those that wait, the longest due first.
+    queue: BTreeSet<Waiting>,
     under_way: usize,
     /// The host is left alone until then, and why.
     held: Option<(Instant, Wait)>,
 }
+
+/// A tag that waits, by when it is due.
+type Waiting = (Instant, StreamKey, TagName);
 
 struct Entry {
     subject: Subject,
     reason: Reason,
     interval: Duration,
     due: Instant,
-    /// It is not in its lane's queue meanwhile.
-    under_way: bool,
+    /// The check that is under way, by its number. The tag is not in its lane's queue meanwhile.
+    under_way: Option<u64>,
     /// How often it has failed in a row.
     failures: u32,
     seen: Option<Seen>,
@@ -112,7 +119,8 @@ pub(crate) struct Check {
     pub seen: Option<Seen>,
     /// How often it has failed in a row.
     pub failures: u32,
-    subject: Subject,
+    /// Every check has one of its own.
+    number: u64,
     host: String,
     began: Instant,
 }
@@ -259,7 +267,9 @@ impl Schedule {
         let Some(mut entry) = wanted else { return };
         match old.filter(|old| old.subject == entry.subject) {
             Some(old) => {
-                entry = Entry { reason: entry.reason, interval: entry.interval, ..old };
+                // Somebody may have mended it by hand.
+                let failures = if failing { old.failures } else { 0 };
+                entry = Entry { reason: entry.reason, interval: entry.interval, failures, ..old };
                 // A shorter interval, or a failure, may bring the next check forward, never back.
                 let failures = failing.then_some(entry.failures);
                 entry.due = entry.due.min(now + self.delay(entry.interval, failures));
@@ -288,7 +298,7 @@ impl Schedule {
             reason,
             interval,
             due: now,
-            under_way: false,
+            under_way: None,
             failures: 0,
             seen: None,
             last: None,
@@ -299,11 +309,15 @@ impl Schedule {
     /// How long after a check the next one comes, after so many failures before it. A failing tag is tried again sooner
     /// than others, and one on the schedule never later than its interval says.
     fn delay(&self, interval: Duration, failures: Option<u32>) -> Duration {
-        let Some(failures) = failures else { return interval };
-        let Intervals { first_retry, longest_retry, .. } = self.intervals;
-        let doubled = first_retry.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
+        failures
+            .map_or(interval, |failures| self.back_off(self.intervals.first_retry, failures).min(interval))
+    }
+
+    /// `first` after the first failure, twice as long after each further one, up to the longest retry.
+    fn back_off(&self, first: Duration, failures: u32) -> Duration {
+        let doubled = first.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
         // Up to half as long again, so that those that failed together do not come back together.
-        doubled.min(longest_retry).mul_f64(1.0 + (self.draw)() / 2.0).min(interval)
+        doubled.min(self.intervals.longest_retry).mul_f64(1.0 + (self.draw)() / 2.0)
     }
 
     /// Tags that are set together are not to be checked together for ever after.
@@ -324,14 +338,13 @@ impl Schedule {
             if table.under_way >= AT_ONCE {
                 return Next::WaitUntil(None);
             }
-            let lanes = table.lanes.iter().filter_map(|(host, lane)| Some((lane.ready_at()?, host)));
-            let Some((at, host)) = lanes.min() else { return Next::WaitUntil(None) };
-            if at > now {
-                return Next::WaitUntil(Some(at));
-            }
-            let host = host.clone();
+            let lanes = || table.lanes.iter().filter_map(|(host, lane)| Some((lane.first()?, lane, host)));
+            let ready = lanes().filter(|(first, lane, _)| lane.ready_at(first) <= now);
+            let Some((first, _, host)) = ready.min_by_key(|(first, ..)| *first) else {
+                return Next::WaitUntil(lanes().map(|(first, lane, _)| lane.ready_at(first)).min());
+            };
+            let (first, host) = (first.clone(), host.clone());
             let lane = table.lanes.get_mut(&host).expect("it was found just now");
-            let first = lane.queue.first().expect("a lane without tags is never ready").clone();
             let entry = table.streams.get_mut(&first.1).and_then(|tags| tags.get_mut(&first.2));
             let entry = entry.expect("what is in a queue is in the table");
             match turn(&entry.subject.reference) {
@@ -340,15 +353,16 @@ impl Schedule {
                     lane.held = None;
                     lane.queue.remove(&first);
                     lane.under_way += 1;
-                    entry.under_way = true;
                     table.under_way += 1;
+                    table.begun += 1;
+                    entry.under_way = Some(table.begun);
                     let check = Check {
                         key: first.1,
                         tag: first.2,
                         reason: entry.reason,
                         seen: entry.seen.clone(),
                         failures: entry.failures,
-                        subject: entry.subject.clone(),
+                        number: table.begun,
                         host,
                         began: now,
                     };
@@ -373,8 +387,8 @@ impl Schedule {
         table.lanes.entry(check.host.clone()).or_default().under_way -= 1;
         // Taken out and put back, because the queue is ordered by what changes here.
         if let Some(mut entry) = table.remove(&check.key, &check.tag) {
-            // The tag may be another one by now. Then nothing was learnt of it.
-            if entry.subject == check.subject {
+            // The tag may be another one by now, or even be checked again as such. Then nothing was learnt of it.
+            if entry.under_way == Some(check.number) {
                 self.note(&mut entry, check.began, outcome, seen, at, now);
             }
             table.insert(check.key.clone(), check.tag.clone(), entry);
@@ -393,15 +407,18 @@ impl Schedule {
         at: Timestamp,
         now: Instant,
     ) {
-        let after_failure = || self.delay(entry.interval, Some(entry.failures));
+        let first_retry = self.intervals.first_retry;
+        let after_failure = |first| self.back_off(first, entry.failures).min(entry.interval);
         (entry.due, entry.failures) = match &outcome {
             // Counted from when it began: where there are too few turns for all, all fall back equally.
             Outcome::Unchanged | Outcome::Moved(_) | Outcome::Dropped => (began + entry.interval, 0),
-            Outcome::Failed(_) => (now + after_failure(), entry.failures.saturating_add(1)),
-            Outcome::PutOff(wait, _) => (now + after_failure().max(*wait), entry.failures.saturating_add(1)),
-            Outcome::Ours(_) => (now + OUR_RETRY.mul_f64(1.0 + (self.draw)()), entry.failures),
+            Outcome::Failed(_) => (now + after_failure(first_retry), entry.failures.saturating_add(1)),
+            Outcome::PutOff(wait, _) => {
+                (now + after_failure(first_retry).max(*wait), entry.failures.saturating_add(1))
+            }
+            Outcome::Ours(_) => (now + after_failure(OUR_RETRY), entry.failures.saturating_add(1)),
         };
-        entry.under_way = false;
+        entry.under_way = None;
         entry.seen = seen.or(entry.seen.take());
         if outcome != Outcome::Dropped {
             entry.last = Some(Checked { at, outcome });
@@ -447,7 +464,7 @@ impl Schedule {
 
 impl Table {
     fn insert(&mut self, key: StreamKey, tag: TagName, entry: Entry) {
-        if !entry.under_way {
+        if entry.under_way.is_none() {
             let lane = self.lanes.entry(host(&entry.subject.reference)).or_default();
             lane.queue.insert((entry.due, key.clone(), tag.clone()));
         }
@@ -494,8 +511,9 @@ impl Table {
             interval: entry.interval,
             last: entry.last.clone(),
             failures: entry.failures,
-            due_in: (!entry.under_way).then(|| entry.due.saturating_duration_since(now)),
-            late: (!entry.under_way && late > LATE).then(|| (late, self.why_late(key, tag, entry, now))),
+            due_in: entry.under_way.is_none().then(|| entry.due.saturating_duration_since(now)),
+            late: (entry.under_way.is_none() && late > LATE)
+                .then(|| (late, self.why_late(key, tag, entry, now))),
         }
     }
 
@@ -515,7 +533,11 @@ impl Table {
                 format!("{} checks are under way, which is as many as there may be", self.under_way)
             }
             _ => {
-                let before = lane.queue.range(..(entry.due, key.clone(), tag.clone())).count();
+                let before = lane.queue.range(..(entry.due, key.clone(), tag.clone()));
+                let before = match before.take(COUNTED).count() {
+                    COUNTED => format!("{COUNTED} or more"),
+                    few => few.to_string(),
+                };
                 format!(
                     "it waits for its turn at {host}, which gets so many requests a second; before it: {before}"
                 )
@@ -525,10 +547,14 @@ impl Table {
 }
 
 impl Lane {
-    /// When the next check may be made. `None`: nothing waits, or as much as there may be is under way.
-    fn ready_at(&self) -> Option<Instant> {
-        let (due, ..) = self.queue.first().filter(|_| self.under_way < AT_ONCE_PER_HOST)?;
-        Some(self.held.map_or(*due, |(until, _)| until.max(*due)))
+    /// What comes next. `None`: nothing waits, or as much as there may be is under way.
+    fn first(&self) -> Option<&Waiting> {
+        self.queue.first().filter(|_| self.under_way < AT_ONCE_PER_HOST)
+    }
+
+    /// When it may be checked.
+    fn ready_at(&self, (due, ..): &Waiting) -> Instant {
+        self.held.map_or(*due, |(until, _)| until.max(*due))
     }
 }
 

@@ -232,6 +232,30 @@ fn what_has_been_due_the_longest_comes_first_when_there_are_few_turns() {
     assert!(late.iter().any(|why| why.ends_with("; before it: 1")), "{late:?}");
 }
 
+/// Behind a mirror, several hosts have one budget.
+#[test]
+fn hosts_that_share_a_budget_share_it_by_what_is_due() {
+    let day = Day::new(0.0);
+    for (name, source) in [("a", "a.io/x!"), ("b", "b.io/x!")] {
+        day.filled(0, name, &format!("u t1={source} t2={source} t3={source}"), 10_000);
+    }
+    let mut order = Vec::new();
+    for round in 0..60 {
+        let now = day.at(round * 400);
+        let mut turns = true;
+        let mut turn = |_: &ImageReference| {
+            let wait = Wait::Budget(Duration::from_secs(400));
+            std::mem::take(&mut turns).then_some(()).ok_or(wait)
+        };
+        let Next::Check(check, ()) = day.schedule.next(now, &mut turn) else { panic!("one turn") };
+        assert!(matches!(day.schedule.next(now, &mut turn), Next::WaitUntil(Some(_))));
+        day.schedule.done(&check, Outcome::Unchanged, None, Timestamp::default(), now);
+        order.push(check.key.name.to_string());
+    }
+    let (a, b) = order.iter().partition::<Vec<_>, _>(|name| *name == "a");
+    assert_eq!((a.len(), b.len()), (30, 30), "{order:?}");
+}
+
 #[test]
 fn few_checks_are_under_way_at_one_registry() {
     let day = Day::new(0.0);
@@ -272,6 +296,34 @@ fn a_tag_that_changes_while_it_is_checked() {
 }
 
 #[test]
+fn a_tag_that_changes_and_changes_back_while_it_is_checked_is_not_checked_twice_at_a_time() {
+    let day = Day::new(0.0);
+    day.filled(0, "p", "u a=quay.io/a!", 10_000);
+    assert_eq!(day.next(0), "p:a");
+    let first = day.under_way.borrow_mut().remove("p:a").expect("it is under way");
+    day.changed(1, "p", "u a=ghcr.io/b!");
+    day.changed(2, "p", "u a=quay.io/a!");
+    assert_eq!(day.next(452), "p:a");
+    day.schedule.done(&first, Outcome::Failed(failure("old")), None, Timestamp::default(), day.at(453));
+    let [listed] = &day.list(453)[..] else { panic!("one tag") };
+    assert!(listed.due_in.is_none(), "the second check is still under way: {listed:?}");
+    assert!(listed.last.is_none(), "the first one was of what the tag was before");
+    assert_eq!(day.next(100_000), "wait");
+    day.done(100_000, "p:a", Outcome::Unchanged);
+    let table = day.schedule.lock();
+    assert_eq!((table.under_way, table.lanes["quay.io"].under_way), (0, 0));
+}
+
+#[test]
+fn what_was_mended_by_hand_has_not_failed() {
+    let day = Day::new(0.0);
+    day.filled(0, "p", "u a=quay.io/a!?", 10_600);
+    assert_eq!(day.list(0)[0].failures, 4);
+    day.changed(1, "p", "u a=quay.io/a!");
+    assert_eq!(day.list(1)[0].failures, 0);
+}
+
+#[test]
 fn another_life_of_the_name_is_another_tag() {
     let day = Day::new(0.0);
     day.filled(0, "p", "old a=quay.io/a!", 10_000);
@@ -289,6 +341,14 @@ fn a_failure_of_ours_is_mended_soon() {
     assert_eq!(day.next(0), "p:a");
     day.done(1, "p:a", Outcome::Ours("the disk is full".into()));
     assert_eq!(day.next(1), "at 11");
+    // What cannot be taken over at all is not fetched for ever at this pace.
+    let mut now = 11;
+    for wait in [20, 40, 80, 160, 320, 640, 900, 900] {
+        assert_eq!(day.next(now), "p:a");
+        day.done(now, "p:a", Outcome::Ours("it would make too large an event".into()));
+        now += wait;
+        assert_eq!(day.next(now - 1), format!("at {now}"));
+    }
 }
 
 #[test]
