@@ -517,7 +517,7 @@ impl Table {
             _ => {
                 let before = lane.queue.range(..(entry.due, key.clone(), tag.clone())).count();
                 format!(
-                    "it waits for its turn at {host}, which gets so many requests a second; before it: {before}"
+                    "what {host} gets (requests_per_second) is spent; {before} checks come before this one"
                 )
             }
         }
