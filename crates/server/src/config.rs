@@ -272,6 +272,10 @@ fn read(path: &Path) -> Result<toml::Table, ConfigError> {
 }
 
 fn understand(table: toml::Table, place: impl Fn() -> String) -> Result<File, ConfigError> {
+    if table.get("registry").is_some_and(toml::Value::is_table) {
+        let reason = "there may be several registries: write [[registry]] for each".into();
+        return Err(ConfigError::Content { place: place(), reason });
+    }
     table.try_into().map_err(|error: toml::de::Error| ConfigError::Content {
         place: place(),
         // The second line names the key.
@@ -410,6 +414,11 @@ mod tests {
         check("listen = '0.0.0.0:7400'", &[], "--allow-unauthenticated");
         check("", &[("TAGTRAIL_IMPORTS__X", "1")], "no section \"imports\"");
         check("", &[("TAGTRAIL_IMPORT__X", "1")], "unknown field `x`");
+        check(
+            "[registry]\nhost = 'quay.io'",
+            &[],
+            "FILE cannot be used: there may be several registries: write [[",
+        );
         check("[[registry]]\nmirrors = []", &[], "missing field `host`");
         check("a = ", &[], "FILE cannot be used");
     }
