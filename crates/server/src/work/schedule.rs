@@ -516,9 +516,7 @@ impl Table {
             }
             _ => {
                 let before = lane.queue.range(..(entry.due, key.clone(), tag.clone())).count();
-                format!(
-                    "what {host} gets (requests_per_second) is spent; {before} checks come before this one"
-                )
+                format!("what {host} gets (requests_per_second) is spent; checks before this one: {before}")
             }
         }
     }
