@@ -1,6 +1,8 @@
 //! A real `tagtrail serve`, which may be killed, ended and started again on the same data.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -93,9 +95,14 @@ impl Server {
         format!("http://127.0.0.1:{}", self.ports.0)
     }
 
-    /// The plain HTTP address: `/metrics`, `/healthz`, `/readyz`.
-    pub fn http_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.1)
+    /// What `/metrics` says of a counter or a gauge without labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.1))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("no {name} in:\n{answer}"))?.parse()?)
     }
 
     /// Where the server keeps its data.

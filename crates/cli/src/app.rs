@@ -84,7 +84,7 @@ enum ClientCommand {
     ImportImage(import_image::Args),
     /// Point a tag at an image, or delete tags
     Tag(tag::Args),
-    /// Show objects: is, istag, itag, isimage, image
+    /// Show objects: is, istag, itag, isimage, image, schedule
     Get(get::Args),
     /// Tell all about objects
     Describe(describe::Args),

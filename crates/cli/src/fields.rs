@@ -64,9 +64,7 @@ impl FieldSelector {
         self.0.iter().all(|term| {
             let value = match term.field {
                 Field::Name => object.name(),
-                Field::Namespace => {
-                    object.stream().map(|stream| stream.namespace.clone()).unwrap_or_default()
-                }
+                Field::Namespace => object.namespace().to_owned(),
             };
             (value == term.value) == term.equal
         })
@@ -75,7 +73,7 @@ impl FieldSelector {
 
 #[cfg(test)]
 mod tests {
-    use tagtrail_api::v1::ImageStream;
+    use tagtrail_api::v1::{ImageStream, ScheduledTag};
 
     use super::*;
 
@@ -96,6 +94,16 @@ mod tests {
         check("metadata.namespace=test", true);
         check("metadata.name=app,metadata.namespace=other", false);
         check("metadata.name=app,metadata.namespace!=other,", true);
+    }
+
+    #[test]
+    fn a_scheduled_tag_has_a_namespace_too() {
+        let tag = ScheduledTag { namespace: "test".into(), ..ScheduledTag::default() };
+        let object = Object::Scheduled(tag);
+        let matches =
+            |text| FieldSelector::parse(Some(text), Kind::Scheduled, "").expect(text).matches(&object);
+        assert!(matches("metadata.namespace=test"));
+        assert!(!matches("metadata.namespace=other"));
     }
 
     #[test]

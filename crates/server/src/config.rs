@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tagtrail_domain::limits;
+use tagtrail_domain::{Interval, limits};
 use tagtrail_importer::RegistryConfig;
 
 /// Everything the server is told.
@@ -116,9 +116,6 @@ pub enum ConfigError {
 
 /// Most images of one repository import: its events are one indivisible run.
 const MAX_IMAGES_PER_REPOSITORY: usize = limits::TAGS_PER_COMMAND;
-/// As for the interval of a tag of its own.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(*limits::INTERVAL_SECONDS.start() as u64);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(*limits::INTERVAL_SECONDS.end() as u64);
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -135,9 +132,9 @@ struct File {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct ImportSection {
-    scheduled_interval: Option<String>,
-    first_retry: Option<String>,
-    longest_retry: Option<String>,
+    scheduled_interval: Option<toml::Value>,
+    first_retry: Option<toml::Value>,
+    longest_retry: Option<toml::Value>,
     max_images_per_repository: Option<i64>,
     allow_private_networks: Option<bool>,
     requests_per_second: Option<f64>,
@@ -177,16 +174,14 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let environment: Vec<_> = environment.into_iter().collect();
         let variable = |name: &str| environment.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        let mut table = match path {
-            Some(path) => read(path)?,
-            None => toml::Table::new(),
-        };
+        let mut table = toml::Table::new();
+        if let Some(path) = path {
+            table = read(path)?;
+            // By itself first: what is wrong after that is the environment's.
+            understand(table.clone(), || path.display().to_string())?;
+        }
         overlay(&mut table, &environment)?;
-        let place = || path.map_or("the environment".to_owned(), |path| path.display().to_string());
-        let file: File = table.try_into().map_err(|e: toml::de::Error| ConfigError::Content {
-            place: place(),
-            reason: e.message().to_owned(),
-        })?;
+        let file = understand(table, || "the environment".to_owned())?;
 
         let listen = address("listen", overrides.listen.or(file.listen), "127.0.0.1:7400")?;
         let http_listen =
@@ -214,13 +209,15 @@ impl ImportSection {
             Err(ConfigError::Content { place: format!("import.{key}"), reason })
         }
         let usual = Intervals::default();
-        let interval = |key: &str, text: Option<String>, usual: Duration| {
-            let Some(text) = text else { return Ok(usual) };
-            match humantime::parse_duration(&text) {
-                Ok(interval) if (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) => Ok(interval),
-                Ok(_) => fail(key, format!("\"{text}\" is not between one second and 30 days")),
-                Err(e) => fail(key, format!("\"{text}\" is no duration such as 15m: {e}")),
-            }
+        // A bare number, and what reads as one, is told of like any other text.
+        let interval = |key: &str, value: Option<toml::Value>, usual: Duration| {
+            let Some(value) = value else { return Ok(usual) };
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                _ => return fail(key, "give a text such as \"15m\"".into()),
+            };
+            Interval::parse(&text).map(Interval::duration).or_else(|error| fail(key, error.to_string()))
         };
         let intervals = Intervals {
             scheduled: interval("scheduled_interval", self.scheduled_interval, usual.scheduled)?,
@@ -228,7 +225,9 @@ impl ImportSection {
             longest_retry: interval("longest_retry", self.longest_retry, usual.longest_retry)?,
         };
         if intervals.longest_retry < intervals.first_retry {
-            fail("longest_retry", "it is shorter than first_retry".into())?;
+            let [longest, first] =
+                [intervals.longest_retry, intervals.first_retry].map(humantime::format_duration);
+            fail("longest_retry", format!("{longest} is shorter than import.first_retry, which is {first}"))?;
         }
         let max_images_per_repository = match self.max_images_per_repository.unwrap_or(50) {
             // OpenShift's word for "all of them", as far as one import can go.
@@ -272,6 +271,18 @@ fn read(path: &Path) -> Result<toml::Table, ConfigError> {
     })
 }
 
+fn understand(table: toml::Table, place: impl Fn() -> String) -> Result<File, ConfigError> {
+    if table.get("registry").is_some_and(toml::Value::is_table) {
+        let reason = "there may be several registries: write [[registry]] for each".into();
+        return Err(ConfigError::Content { place: place(), reason });
+    }
+    table.try_into().map_err(|error: toml::de::Error| ConfigError::Content {
+        place: place(),
+        // The second line names the key.
+        reason: error.to_string().trim_end().replace('\n', " "),
+    })
+}
+
 /// Lays variables over the file. A value that reads as a TOML number or boolean is one, anything else is text.
 fn overlay(table: &mut toml::Table, environment: &[(String, String)]) -> Result<(), ConfigError> {
     for (name, value) in environment {
@@ -281,11 +292,22 @@ fn overlay(table: &mut toml::Table, environment: &[(String, String)]) -> Result<
             _ => toml::Value::String(value.clone()),
         };
         match path.split_once("__") {
-            // Other variables of that name belong to the client.
             None if KEYS.contains(&path.as_str()) => {
                 table.insert(path, value);
             }
-            None => {}
+            // Other variables of that name belong to the client; one like these would be a mistake in silence.
+            None => {
+                let key =
+                    |section: &&str| path.strip_prefix(*section)?.strip_prefix('_').map(str::to_uppercase);
+                if let Some((section, key)) = TABLES.iter().find_map(|section| Some((section, key(section)?)))
+                {
+                    let section = section.to_uppercase();
+                    return Err(ConfigError::Content {
+                        place: format!("the environment variable {name}"),
+                        reason: format!("two underscores follow the section: TAGTRAIL_{section}__{key}"),
+                    });
+                }
+            }
             Some((section, key)) if TABLES.contains(&section) => {
                 let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
                 if let Some(section) = section.as_table_mut() {
@@ -361,15 +383,42 @@ mod tests {
         check(
             "[import]\nscheduled_interval = 'soon'",
             &[],
-            "import.scheduled_interval cannot be used: \"soon\"",
+            "import.scheduled_interval cannot be used: \"soon\" is no interval: give 1s to 30d",
         );
-        check("[import]\nscheduled_interval = '1ms'", &[], "not between one second and 30 days");
-        check("[import]\nlongest_retry = '30s'", &[], "import.longest_retry cannot be used: it is shorter");
+        check("[import]\nscheduled_interval = '1ms'", &[], "\"1ms\" is no interval");
+        check("[import]\nfirst_retry = 5", &[], "import.first_retry cannot be used: \"5\" is no interval");
+        check("", &[("TAGTRAIL_IMPORT__FIRST_RETRY", "5")], "import.first_retry cannot be used: \"5\" is");
+        check("[import]\nlongest_retry = '40d'", &[], "import.longest_retry cannot be used: \"40d\" is");
+        check(
+            "[import]\nlongest_retry = '30s'",
+            &[],
+            "import.longest_retry cannot be used: 30s is shorter than import.first_retry, which is 1m",
+        );
+        check(
+            "[import]\nrequests_per_second = 'x'",
+            &[],
+            "FILE cannot be used: invalid type: string \"x\", expected f64 in `import.requests_per_second`",
+        );
+        check(
+            "[import]\nrequests_per_second = 5",
+            &[("TAGTRAIL_IMPORT__REQUESTS_PER_SECOND", "x")],
+            "the environment cannot be used: invalid type: string \"x\", expected f64 in `import.requests_per_second`",
+        );
+        check(
+            "",
+            &[("TAGTRAIL_IMPORT_FIRST_RETRY", "5s")],
+            "TAGTRAIL_IMPORT_FIRST_RETRY cannot be used: two underscores follow the section: TAGTRAIL_IMPORT__FIRST_RETRY",
+        );
         check("[import]\nmax_images_per_repository = 0", &[], "0 is not between 1 and 1000, nor -1");
         check("listen = 'here'", &[], "\"here\" is not an address");
         check("listen = '0.0.0.0:7400'", &[], "--allow-unauthenticated");
         check("", &[("TAGTRAIL_IMPORTS__X", "1")], "no section \"imports\"");
         check("", &[("TAGTRAIL_IMPORT__X", "1")], "unknown field `x`");
+        check(
+            "[registry]\nhost = 'quay.io'",
+            &[],
+            "FILE cannot be used: there may be several registries: write [[",
+        );
         check("[[registry]]\nmirrors = []", &[], "missing field `host`");
         check("a = ", &[], "FILE cannot be used");
     }

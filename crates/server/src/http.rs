@@ -1,15 +1,26 @@
 //! Plain HTTP, for machines that watch: `/metrics`, `/healthz`, `/readyz`.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
+use crate::metrics;
+use crate::work::Work;
+
 /// The routes. `ready` turns true when requests are answered.
-pub(crate) fn routes(metrics: Option<PrometheusHandle>, ready: watch::Receiver<bool>) -> Router {
-    let measured = move || {
-        let text = metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+pub(crate) fn routes(
+    measured: Option<PrometheusHandle>,
+    work: Arc<Work>,
+    ready: watch::Receiver<bool>,
+) -> Router {
+    let metrics = move || {
+        metrics::schedule(work.schedule.load(Instant::now()));
+        let text = measured.as_ref().map(PrometheusHandle::render).unwrap_or_default();
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
     let is_ready = move || {
@@ -19,7 +30,7 @@ pub(crate) fn routes(metrics: Option<PrometheusHandle>, ready: watch::Receiver<b
         }
     };
     Router::new()
-        .route("/metrics", get(measured))
+        .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(is_ready))
 }

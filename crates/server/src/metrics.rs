@@ -1,32 +1,52 @@
 //! What operators can measure, in Prometheus' format at `/metrics`.
-//!
-//! | metric                              | what it says                                                  |
-//! |-------------------------------------|---------------------------------------------------------------|
-//! | `tagtrail_commands_total`           | commands by name and outcome: `written`, `unchanged`, `refused` |
-//! | `tagtrail_events_total`             | events made durable                                           |
-//! | `tagtrail_commits_total`            | group commits                                                 |
-//! | `tagtrail_commit_seconds`           | how long one took, from append to visible                     |
-//! | `tagtrail_commit_commands`          | how many commands shared one                                  |
-//! | `tagtrail_head_sequence`            | the newest durable sequence                                   |
-//! | `tagtrail_imports_total`            | images asked for, by outcome: `ok` or the kind of failure     |
-//! | `tagtrail_import_seconds`           | how long one image took                                       |
-//! | `tagtrail_pending_imports`          | streams that are imported or wait for it                      |
-//! | `tagtrail_checks_total`             | checks by outcome: `unchanged`, `moved`, `failed`, `put_off`, `ours`, `dropped` |
-//! | `tagtrail_check_seconds`            | how long one took                                             |
-//! | `tagtrail_checked_tags`             | tags on the schedule, and failed ones that are tried again    |
-//! | `tagtrail_checks_late_seconds`      | by how much the check that is due first is late               |
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tagtrail_domain::Failure;
 
 use crate::work::Outcome;
 
+/// What is counted since the start, in the words of `/metrics`.
+const COUNTERS: &[(&str, &str)] = &[
+    ("tagtrail_commands_total", "Commands by name and outcome: written, unchanged, refused."),
+    ("tagtrail_events_total", "Events made durable."),
+    ("tagtrail_commits_total", "Group commits."),
+    ("tagtrail_imports_total", "Images asked for, by outcome: ok or the kind of failure."),
+    (
+        "tagtrail_checks_total",
+        "Checks by outcome: unchanged, moved, failed, put_off by the registry, ours (not taken for a reason of our own), dropped.",
+    ),
+];
+/// What is so at the moment.
+const GAUGES: &[(&str, &str)] = &[
+    ("tagtrail_head_sequence", "The newest durable sequence."),
+    ("tagtrail_pending_imports", "Streams that are imported or wait for it."),
+    ("tagtrail_checked_tags", "Tags on the schedule, and failed ones that are tried again."),
+    ("tagtrail_checks_late_seconds", "By how much the check that is due first is late."),
+];
+/// What is spread.
+const HISTOGRAMS: &[(&str, &str)] = &[
+    ("tagtrail_commit_seconds", "How long one group commit took, from append to visible."),
+    ("tagtrail_commit_commands", "How many commands shared one group commit."),
+    ("tagtrail_import_seconds", "How long one image took."),
+    ("tagtrail_check_seconds", "How long one check took."),
+];
+
 /// Starts to measure. Gives the text for `/metrics`. `None`: something else in this process measures already.
 pub(crate) fn install() -> Option<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().ok()
+    let handle = PrometheusBuilder::new().install_recorder().ok()?;
+    for (name, help) in COUNTERS {
+        describe_counter!(*name, *help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(*name, *help);
+    }
+    for (name, help) in HISTOGRAMS {
+        describe_histogram!(*name, *help);
+    }
+    Some(handle)
 }
 
 pub(crate) fn committed(commands: usize, events: usize, head: u64, took: Duration) {
@@ -74,6 +94,7 @@ pub(crate) fn checked(outcome: &Outcome, took: Duration) {
     histogram!("tagtrail_check_seconds").record(took);
 }
 
+/// What is checked again. Told when somebody asks: what is late gets later while nothing happens.
 pub(crate) fn schedule((tags, late): (usize, Duration)) {
     gauge!("tagtrail_checked_tags").set(tags as f64);
     gauge!("tagtrail_checks_late_seconds").set(late.as_secs_f64());

@@ -88,7 +88,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (log, mut findings) = open_log(&config, &outside).await?;
     let grpc_listener = listen(config.listen).await?;
     let http_listener = listen(config.http_listen).await?;
-    let (listens, http_listens) = (config.listen, config.http_listen);
+    // Where port 0 was asked for, these say which one it became.
+    let listens = grpc_listener.local_addr().map_err(system("cannot listen"))?;
+    let http_listens = http_listener.local_addr().map_err(system("cannot listen"))?;
     let blobs = Arc::new(BlobStore::open(&config.data_dir).map_err(system("cannot open the blobs"))?);
     let (view, opened) = View::open(&config.data_dir.join("view"), &*log)?;
     let view = Arc::new(view);
@@ -132,7 +134,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             .serve_with_incoming_shutdown(incoming, grpc_stop)
             .await
     });
-    let http = axum::serve(http_listener, crate::http::routes(metrics, is_ready.clone()))
+    let http = axum::serve(http_listener, crate::http::routes(metrics, work.clone(), is_ready.clone()))
         .with_graceful_shutdown(turned_true(stopped.clone()));
     let http = tokio::spawn(async move { http.await });
 

@@ -156,6 +156,22 @@ fn a_registry_that_wants_to_be_left_alone_is() {
     }
 }
 
+/// What is late gets later while nothing happens at all, and whoever measures it is told.
+#[test]
+fn an_alarm_hears_of_late_checks() {
+    let registry = Faulty::start().expect("a registry");
+    let server = configured("scheduled_interval = '1s'\nrequests_per_second = 0.1");
+    let client = server.client();
+    // The import has spent what the check needs.
+    done(&client, &format!("tag {}/team/app:v1 app:v1 --insecure --scheduled --wait", registry.host()));
+    let late = || known(&client, "app:v1")["status"]["lateSeconds"].as_f64().filter(|late| *late >= 3.0);
+    let late = wait::until(SOON, late).expect("the check waits for its turn");
+    let measured = server.metric("tagtrail_checks_late_seconds").expect("it is measured");
+    assert!(measured >= late, "{measured} s at {late} s");
+    let why = known(&client, "app:v1")["status"]["lateBecause"].to_string();
+    assert!(why.contains("(requests_per_second) is spent; checks before this one: 0"), "{why}");
+}
+
 /// A HEAD tells that nothing has moved, also after a restart, and also for one image of an index.
 #[test]
 fn an_unchanged_tag_costs_no_pull() {

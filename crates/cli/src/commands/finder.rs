@@ -1,5 +1,7 @@
 //! Finds the objects a command is about.
 
+use std::collections::BTreeSet;
+
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::kinds::{Kind, stream_and_id, stream_and_tag};
@@ -66,7 +68,13 @@ impl Finder<'_> {
                 return Ok(images.into_iter().map(Object::Image).collect());
             }
             Kind::Scheduled => {
-                let tags = self.client.list_schedule(self.namespace, "").await?;
+                let mut tags = self.client.list_schedule(self.namespace, "").await?;
+                if !selector.is_empty() {
+                    // Tags have the labels of their stream.
+                    let streams = self.client.list_streams(self.namespace, selector, 1).await?;
+                    let meant: BTreeSet<_> = streams.iter().map(|s| (&*s.namespace, &*s.name)).collect();
+                    tags.retain(|tag| meant.contains(&(&*tag.namespace, &*tag.stream)));
+                }
                 return Ok(tags.into_iter().map(Object::Scheduled).collect());
             }
             Kind::Stream | Kind::StreamTag | Kind::ImageTag => {}

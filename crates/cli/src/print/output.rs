@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::k8s;
+use crate::kinds::Kind;
 use crate::print::age::Now;
 use crate::print::columns::{self, Columns, ColumnsError};
 use crate::print::jsonpath::{self, PathError};
@@ -240,8 +241,12 @@ fn read(doing: &str, path: &str) -> Result<String, Failure> {
 
 /// The number that `--expect-revision` compares with.
 fn revision(object: &Object) -> Result<String, Failure> {
-    let stream =
-        object.stream().ok_or_else(|| Failure::client("an image has no revision: it never changes"))?;
+    let stream = object.stream().ok_or_else(|| {
+        Failure::client(match object.kind() {
+            Kind::Scheduled => "the schedule has no revision: ask for that of the image stream",
+            _ => "an image has no revision: it never changes",
+        })
+    })?;
     Ok(format!("{}\n", stream.revision))
 }
 

@@ -1,10 +1,9 @@
 //! Tags that are checked again without anybody asking: `get schedule`. OpenShift tells nothing of these.
 
-use std::time::Duration;
-
 use prost_types::Timestamp as Moment;
 use serde_json::{Map, Value, json};
 use tagtrail_api::v1::{CheckResult, FailureKind, ScheduledTag};
+use tagtrail_domain::Interval;
 
 use crate::print::age::{Now, rfc3339};
 use crate::print::sections::Sections;
@@ -81,7 +80,7 @@ pub(crate) fn in_json(tag: &ScheduledTag) -> Value {
 }
 
 fn every(tag: &ScheduledTag) -> String {
-    if tag.scheduled { brief(tag.interval_seconds.into()) } else { "until it works".into() }
+    if tag.scheduled { brief(tag.interval_seconds) } else { "until it works".into() }
 }
 
 fn result(tag: &ScheduledTag) -> String {
@@ -97,19 +96,19 @@ fn result(tag: &ScheduledTag) -> String {
 }
 
 fn next(tag: &ScheduledTag, now: Now) -> String {
-    let Some(at) = &tag.next_check_at else { return "now".into() };
+    let Some(at) = &tag.next_check_at else { return "under way".into() };
     if tag.late_seconds > 0 {
-        return format!("{} late", brief(tag.late_seconds.into()));
+        return format!("{} late", brief(tag.late_seconds));
     }
-    match u64::try_from(at.seconds - now.0.timestamp()) {
+    match u32::try_from(at.seconds - now.0.timestamp()) {
         Ok(seconds) if seconds > 0 => format!("in {}", brief(seconds)),
         _ => "now".into(),
     }
 }
 
-/// `15m`, `1h30m`.
-fn brief(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string().replace(' ', "")
+/// `15m`, `1h30m`: as an interval is typed.
+fn brief(seconds: u32) -> String {
+    Interval::from_seconds(seconds).map_or_else(|_| format!("{seconds}s"), |interval| interval.to_string())
 }
 
 fn word(result: CheckResult) -> &'static str {
@@ -171,7 +170,15 @@ mod tests {
                 next_check_at: None,
                 ..tag(5_400)
             },
-            "quay.io/a | 1h30m | 5 seconds ago | unchanged | now |  | ",
+            "quay.io/a | 1h30m | 5 seconds ago | unchanged | under way |  | ",
+        );
+        check(
+            ScheduledTag { next_check_at: moment(1_000), ..tag(2_592_000) },
+            "quay.io/a | 30d | <none> | <none> | now |  | ",
+        );
+        check(
+            ScheduledTag { next_check_at: moment(130_605), ..tag(129_600) },
+            "quay.io/a | 1d12h | <none> | <none> | in 1d12h5s |  | ",
         );
         let failure = |kind: FailureKind| {
             Some(Failure { kind: kind.into(), reason: "InternalError".into(), message: "why".into() })

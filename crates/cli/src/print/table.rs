@@ -92,7 +92,7 @@ impl Object {
     }
 
     /// The namespace it lives in. An image lives in none.
-    fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         match self {
             Self::Scheduled(tag) => &tag.namespace,
             other => other.stream().map(|stream| stream.namespace.as_str()).unwrap_or_default(),

@@ -29,7 +29,6 @@ impl Background {
         let schedule = &self.work.schedule;
         loop {
             let now = Instant::now();
-            crate::metrics::schedule(schedule.load(now));
             // A ring that comes before we listen is kept: `arrived` is rung for one.
             let arrived = schedule.arrived.notified();
             match schedule.next(now, |reference| self.importing.turn(reference)) {

@@ -65,6 +65,7 @@ impl Services {
             if let Some(condition) = tag.and_then(|tag| tag.condition.as_ref()) {
                 shown.last_check_at = Some(to_proto::timestamp(condition.since));
                 shown.set_last_result(v1::CheckResult::Failed);
+                shown.failures = shown.failures.max(1);
                 shown.failure = Some(to_proto::failure(&condition.failure));
             }
         }

@@ -538,9 +538,7 @@ impl Table {
                     COUNTED => format!("{COUNTED} or more"),
                     few => few.to_string(),
                 };
-                format!(
-                    "it waits for its turn at {host}, which gets so many requests a second; before it: {before}"
-                )
+                format!("what {host} gets (requests_per_second) is spent; checks before this one: {before}")
             }
         }
     }
