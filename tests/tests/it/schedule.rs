@@ -332,6 +332,6 @@ fn two_thousand_tags_and_too_few_requests_to_give() {
     assert_eq!(items.len(), REPOSITORIES * TAGS);
     let late: Vec<&str> = items.iter().filter_map(|item| item["status"]["lateBecause"].as_str()).collect();
     assert!(late.len() > items.len() / 4, "{} are late", late.len());
-    let why = format!("it waits for its turn at {}", registry.host());
+    let why = format!("what {} gets", registry.host());
     assert!(late.iter().all(|late| late.starts_with(&why)), "{:?}", late.first());
 }
