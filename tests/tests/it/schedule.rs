@@ -150,7 +150,7 @@ fn an_alarm_hears_of_late_checks() {
     let measured = server.metric("tagtrail_checks_late_seconds").expect("it is measured");
     assert!(measured >= late, "{measured} s at {late} s");
     let why = known(&client, "app:v1")["status"]["lateBecause"].to_string();
-    assert!(why.contains("(requests_per_second) is spent; checks before this one: 0"), "{why}");
+    assert!(why.contains("(requests_per_second); checks before it: 0"), "{why}");
 }
 
 /// A HEAD tells that nothing has moved, also after a restart, and also for one image of an index.

@@ -516,7 +516,7 @@ impl Table {
             }
             _ => {
                 let before = lane.queue.range(..(entry.due, key.clone(), tag.clone())).count();
-                format!("what {host} gets (requests_per_second) is spent; checks before this one: {before}")
+                format!("it waits for its turn at {host} (requests_per_second); checks before it: {before}")
             }
         }
     }
