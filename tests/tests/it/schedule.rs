@@ -169,7 +169,7 @@ fn an_alarm_hears_of_late_checks() {
     let measured = server.metric("tagtrail_checks_late_seconds").expect("it is measured");
     assert!(measured >= late, "{measured} s at {late} s");
     let why = known(&client, "app:v1")["status"]["lateBecause"].to_string();
-    assert!(why.contains("(requests_per_second) is spent; checks before this one: 0"), "{why}");
+    assert!(why.contains("(requests_per_second); checks before it: 0"), "{why}");
 }
 
 /// A HEAD tells that nothing has moved, also after a restart, and also for one image of an index.
@@ -332,6 +332,6 @@ fn two_thousand_tags_and_too_few_requests_to_give() {
     assert_eq!(items.len(), REPOSITORIES * TAGS);
     let late: Vec<&str> = items.iter().filter_map(|item| item["status"]["lateBecause"].as_str()).collect();
     assert!(late.len() > items.len() / 4, "{} are late", late.len());
-    let why = format!("what {} gets", registry.host());
+    let why = format!("it waits for its turn at {}", registry.host());
     assert!(late.iter().all(|late| late.starts_with(&why)), "{:?}", late.first());
 }

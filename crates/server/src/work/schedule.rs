@@ -538,7 +538,7 @@ impl Table {
                     COUNTED => format!("{COUNTED} or more"),
                     few => few.to_string(),
                 };
-                format!("what {host} gets (requests_per_second) is spent; checks before this one: {before}")
+                format!("it waits for its turn at {host} (requests_per_second); checks before it: {before}")
             }
         }
     }

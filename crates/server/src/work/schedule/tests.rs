@@ -229,7 +229,7 @@ fn what_has_been_due_the_longest_comes_first_when_there_are_few_turns() {
     }
     let late = day.list(4_200).into_iter().filter_map(|listed| listed.late).map(|(_, why)| why);
     let late: Vec<String> = late.collect();
-    assert!(late.iter().any(|why| why.ends_with("; checks before this one: 1")), "{late:?}");
+    assert!(late.iter().any(|why| why.ends_with("; checks before it: 1")), "{late:?}");
 }
 
 /// Behind a mirror, several hosts have one budget.
