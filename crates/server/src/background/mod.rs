@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tagtrail_domain::command::ImportOrigin;
 use tagtrail_domain::event::Actor;
-use tagtrail_domain::{Command, StreamKey};
+use tagtrail_domain::{Command, Fact, StreamKey};
 use tagtrail_projection::View;
 use tokio::sync::watch;
 
@@ -71,7 +71,25 @@ impl Background {
         let actor = Actor { name: "tagtrail".into(), authenticated: true };
         let origin = Origin { name, actor, caused_by, ..Origin::default() };
         let write = Write { key: key.clone(), command: Command::Import(import), origin };
-        Ok(self.writer.write(write).await?)
+        let written = self.writer.write(write).await?;
+        tell(key, &written);
+        Ok(written)
+    }
+}
+
+/// Nobody waits for what is done here, so the server's own log says what came of it. What repeats is not written, and so
+/// not told again.
+fn tell(key: &StreamKey, written: &Written) {
+    for recorded in &written.events {
+        match &recorded.event.fact {
+            Fact::TagMoved(moved) => {
+                tracing::info!(stream = %key, tag = %moved.tag, to = moved.item.reference, "moved")
+            }
+            Fact::ImportFailed { tag, failure, .. } => {
+                tracing::warn!(stream = %key, %tag, kind = ?failure.kind, "an import failed: {}", failure.message);
+            }
+            _ => {}
+        }
     }
 }
 
