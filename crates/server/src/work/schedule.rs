@@ -78,7 +78,7 @@ struct Entry {
     due: Instant,
     /// The check that is under way, by its number. The tag is not in its lane's queue meanwhile.
     under_way: Option<u64>,
-    /// How often it has failed in a row.
+    /// How often in a row it has failed, been put off, or come to nothing for a reason of ours.
     failures: u32,
     seen: Option<Seen>,
     last: Option<Checked>,
@@ -325,8 +325,9 @@ impl Schedule {
         interval.mul_f64(0.5 + (self.draw)() / 2.0)
     }
 
-    /// Takes the check that has been due the longest, of those whose registry can be asked now. `turn` is asked for a
-    /// turn at the registry of an image; its error says how long there is none.
+    /// Takes the check to make now: of the registries that can be asked, where the fewest are under way, so that
+    /// many silent ones do not starve one that answers; and of these the check that has been due the longest. `turn`
+    /// is asked for a turn at the registry of an image; its error says how long there is none.
     pub(crate) fn next<Turn>(
         &self,
         now: Instant,
@@ -340,7 +341,7 @@ impl Schedule {
             }
             let lanes = || table.lanes.iter().filter_map(|(host, lane)| Some((lane.first()?, lane, host)));
             let ready = lanes().filter(|(first, lane, _)| lane.ready_at(first) <= now);
-            let Some((first, _, host)) = ready.min_by_key(|(first, ..)| *first) else {
+            let Some((first, _, host)) = ready.min_by_key(|(first, lane, _)| (lane.under_way, *first)) else {
                 return Next::WaitUntil(lanes().map(|(first, lane, _)| lane.ready_at(first)).min());
             };
             let (first, host) = (first.clone(), host.clone());

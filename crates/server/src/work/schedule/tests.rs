@@ -273,6 +273,27 @@ fn few_checks_are_under_way_at_one_registry() {
 }
 
 #[test]
+fn many_silent_registries_do_not_starve_one_that_answers() {
+    let day = Day::new(0.0);
+    let silent = AT_ONCE / AT_ONCE_PER_HOST;
+    for n in 0..silent {
+        let tags: Vec<String> =
+            (0..2 * AT_ONCE_PER_HOST).map(|tag| format!("t{tag}=silent{n}.io/a!")).collect();
+        day.filled(0, &format!("p{n}"), &format!("u {}", tags.join(" ")), 10_000);
+    }
+    let taken: Vec<String> = (0..AT_ONCE).map(|_| day.next(0)).collect();
+    day.filled(1, "q", "u a=quay.io/a! b=quay.io/a!", 10_000);
+    assert_eq!(day.next(1), "wait", "as much is under way as may be");
+    day.done(60, &taken[0], Outcome::Failed(failure("no answer")));
+    for name in ["q:a", "q:b"] {
+        assert_eq!(day.next(60), name);
+        assert_eq!(day.next(60), "wait");
+        day.done(60, name, Outcome::Unchanged);
+    }
+    assert!(day.next(60).starts_with('p'), "what is left goes to those that have waited longer");
+}
+
+#[test]
 fn a_tag_that_changes_while_it_is_checked() {
     let day = Day::new(0.0);
     day.filled(0, "p", "u a=quay.io/a!", 10_000);
