@@ -64,7 +64,7 @@ struct Lane {
     /// Those that wait, the longest due first.
     queue: BTreeSet<Waiting>,
     under_way: usize,
-    /// The host is left alone until then, and why.
+    /// The host is left alone until then, and why. If that is over: until when it was, the last time.
     held: Option<(Instant, Wait)>,
 }
 
@@ -351,7 +351,6 @@ impl Schedule {
             match turn(&entry.subject.reference) {
                 Err(wait) => lane.held = Some((now + wait.time().max(SHORTEST_WAIT), wait)),
                 Ok(turn) => {
-                    lane.held = None;
                     lane.queue.remove(&first);
                     lane.under_way += 1;
                     table.under_way += 1;
@@ -521,16 +520,18 @@ impl Table {
     fn why_late(&self, key: &StreamKey, tag: &TagName, entry: &Entry, now: Instant) -> String {
         let host = host(&entry.subject.reference);
         let Some(lane) = self.lanes.get(&host) else { return String::new() };
-        let left = lane.held.and_then(|(until, why)| Some((until.checked_duration_since(now)?, why)));
-        match left {
-            Some((left, Wait::Asked(_))) => {
+        // Where the budget is spent again and again, it is the reason, however many checks are under way just now.
+        let budget = matches!(lane.held, Some((until, Wait::Budget(_))) if now < until + LATE);
+        match lane.held {
+            Some((until, Wait::Asked(_))) if now < until => {
+                let left = until - now;
                 let left = humantime::format_duration(Duration::from_secs(left.as_secs() + 1));
                 format!("{host} has asked to be left alone for another {left}")
             }
-            _ if lane.under_way >= AT_ONCE_PER_HOST => {
+            _ if !budget && lane.under_way >= AT_ONCE_PER_HOST => {
                 format!("{host} answers slowly: {} checks are under way there", lane.under_way)
             }
-            _ if self.under_way >= AT_ONCE => {
+            _ if !budget && self.under_way >= AT_ONCE => {
                 format!("{} checks are under way, which is as many as there may be", self.under_way)
             }
             _ => {

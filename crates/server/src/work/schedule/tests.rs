@@ -258,7 +258,7 @@ fn hosts_that_share_a_budget_share_it_by_what_is_due() {
 
 #[test]
 fn few_checks_are_under_way_at_one_registry() {
-    let day = Day::new(0.0);
+    let mut day = Day::new(0.0);
     let tags: Vec<String> = (0..20).map(|n| format!("t{n:02}=quay.io/a!")).collect();
     day.filled(0, "p", &format!("u {}", tags.join(" ")), 10_000);
     for _ in 0..AT_ONCE_PER_HOST {
@@ -269,6 +269,14 @@ fn few_checks_are_under_way_at_one_registry() {
     assert_eq!(late.as_deref(), Some("quay.io answers slowly: 8 checks are under way there"));
     day.done(1, "p:t00", Outcome::Unchanged);
     assert_eq!(day.next(1), "p:t08");
+    // As many are under way, but it is the budget that they wait for.
+    day.done(2, "p:t01", Outcome::Unchanged);
+    day.closed.insert("quay.io", Wait::Budget(Duration::from_secs(7)));
+    assert_eq!(day.next(2), "at 9");
+    day.closed.clear();
+    assert_eq!(day.next(9), "p:t09");
+    let late = day.list(10).into_iter().filter_map(|listed| listed.late).map(|(_, why)| why).next();
+    assert!(late.as_ref().is_some_and(|why| why.starts_with("it waits for its turn at quay.io")), "{late:?}");
     assert_eq!(day.schedule.load(day.at(5)), (20, Duration::from_secs(5)));
 }
 
