@@ -70,8 +70,12 @@ fn a_tag_that_failed_is_tried_again_until_it_works() {
     };
     let moved = wait::until(SOON, moved).expect("the image is imported at last");
     assert_eq!(moved.command, "background-import");
-    let wish = Api::of(&server).events_after(moved.caused_by - 1).remove(0);
-    assert!(matches!(wish.fact, Some(Fact::TagSet(_))), "caused by the wish: {wish:?}");
+    // By the failure before it, and that by the wish.
+    let cause = |event: &Event| Api::of(&server).events_after(event.caused_by - 1).remove(0);
+    let failure = cause(&moved);
+    let wish = cause(&failure);
+    assert_eq!((failure.command.as_str(), wish.command.as_str()), ("background-import", "tag"));
+    assert_eq!(wish.caused_by, 0);
     let gone = client.run(&["get", "schedule", "app:v1"]).expect("tagtrail runs");
     assert_eq!(gone.rc, 1, "there is nothing to check any more: {gone:?}");
 }

@@ -64,7 +64,7 @@ struct Lane {
     /// Those that wait, the longest due first.
     queue: BTreeSet<Waiting>,
     under_way: usize,
-    /// The host is left alone until then, and why.
+    /// The host is left alone until then, and why. If that is over: until when it was, the last time.
     held: Option<(Instant, Wait)>,
 }
 
@@ -78,7 +78,7 @@ struct Entry {
     due: Instant,
     /// The check that is under way, by its number. The tag is not in its lane's queue meanwhile.
     under_way: Option<u64>,
-    /// How often it has failed in a row.
+    /// How often in a row it has failed, been put off, or come to nothing for a reason of ours.
     failures: u32,
     seen: Option<Seen>,
     last: Option<Checked>,
@@ -325,8 +325,9 @@ impl Schedule {
         interval.mul_f64(0.5 + (self.draw)() / 2.0)
     }
 
-    /// Takes the check that has been due the longest, of those whose registry can be asked now. `turn` is asked for a
-    /// turn at the registry of an image; its error says how long there is none.
+    /// Takes the check to make now: of the registries that can be asked, where the fewest are under way, so that
+    /// many silent ones do not starve one that answers; and of these the check that has been due the longest. `turn`
+    /// is asked for a turn at the registry of an image; its error says how long there is none.
     pub(crate) fn next<Turn>(
         &self,
         now: Instant,
@@ -340,7 +341,7 @@ impl Schedule {
             }
             let lanes = || table.lanes.iter().filter_map(|(host, lane)| Some((lane.first()?, lane, host)));
             let ready = lanes().filter(|(first, lane, _)| lane.ready_at(first) <= now);
-            let Some((first, _, host)) = ready.min_by_key(|(first, ..)| *first) else {
+            let Some((first, _, host)) = ready.min_by_key(|(first, lane, _)| (lane.under_way, *first)) else {
                 return Next::WaitUntil(lanes().map(|(first, lane, _)| lane.ready_at(first)).min());
             };
             let (first, host) = (first.clone(), host.clone());
@@ -350,7 +351,6 @@ impl Schedule {
             match turn(&entry.subject.reference) {
                 Err(wait) => lane.held = Some((now + wait.time().max(SHORTEST_WAIT), wait)),
                 Ok(turn) => {
-                    lane.held = None;
                     lane.queue.remove(&first);
                     lane.under_way += 1;
                     table.under_way += 1;
@@ -520,16 +520,18 @@ impl Table {
     fn why_late(&self, key: &StreamKey, tag: &TagName, entry: &Entry, now: Instant) -> String {
         let host = host(&entry.subject.reference);
         let Some(lane) = self.lanes.get(&host) else { return String::new() };
-        let left = lane.held.and_then(|(until, why)| Some((until.checked_duration_since(now)?, why)));
-        match left {
-            Some((left, Wait::Asked(_))) => {
+        // Where the budget is spent again and again, it is the reason, however many checks are under way just now.
+        let budget = matches!(lane.held, Some((until, Wait::Budget(_))) if now < until + LATE);
+        match lane.held {
+            Some((until, Wait::Asked(_))) if now < until => {
+                let left = until - now;
                 let left = humantime::format_duration(Duration::from_secs(left.as_secs() + 1));
                 format!("{host} has asked to be left alone for another {left}")
             }
-            _ if lane.under_way >= AT_ONCE_PER_HOST => {
+            _ if !budget && lane.under_way >= AT_ONCE_PER_HOST => {
                 format!("{host} answers slowly: {} checks are under way there", lane.under_way)
             }
-            _ if self.under_way >= AT_ONCE => {
+            _ if !budget && self.under_way >= AT_ONCE => {
                 format!("{} checks are under way, which is as many as there may be", self.under_way)
             }
             _ => {

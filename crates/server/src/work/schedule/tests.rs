@@ -258,7 +258,7 @@ fn hosts_that_share_a_budget_share_it_by_what_is_due() {
 
 #[test]
 fn few_checks_are_under_way_at_one_registry() {
-    let day = Day::new(0.0);
+    let mut day = Day::new(0.0);
     let tags: Vec<String> = (0..20).map(|n| format!("t{n:02}=quay.io/a!")).collect();
     day.filled(0, "p", &format!("u {}", tags.join(" ")), 10_000);
     for _ in 0..AT_ONCE_PER_HOST {
@@ -269,7 +269,36 @@ fn few_checks_are_under_way_at_one_registry() {
     assert_eq!(late.as_deref(), Some("quay.io answers slowly: 8 checks are under way there"));
     day.done(1, "p:t00", Outcome::Unchanged);
     assert_eq!(day.next(1), "p:t08");
+    // As many are under way, but it is the budget that they wait for.
+    day.done(2, "p:t01", Outcome::Unchanged);
+    day.closed.insert("quay.io", Wait::Budget(Duration::from_secs(7)));
+    assert_eq!(day.next(2), "at 9");
+    day.closed.clear();
+    assert_eq!(day.next(9), "p:t09");
+    let late = day.list(10).into_iter().filter_map(|listed| listed.late).map(|(_, why)| why).next();
+    assert!(late.as_ref().is_some_and(|why| why.starts_with("it waits for its turn at quay.io")), "{late:?}");
     assert_eq!(day.schedule.load(day.at(5)), (20, Duration::from_secs(5)));
+}
+
+#[test]
+fn many_silent_registries_do_not_starve_one_that_answers() {
+    let day = Day::new(0.0);
+    let silent = AT_ONCE / AT_ONCE_PER_HOST;
+    for n in 0..silent {
+        let tags: Vec<String> =
+            (0..2 * AT_ONCE_PER_HOST).map(|tag| format!("t{tag}=silent{n}.io/a!")).collect();
+        day.filled(0, &format!("p{n}"), &format!("u {}", tags.join(" ")), 10_000);
+    }
+    let taken: Vec<String> = (0..AT_ONCE).map(|_| day.next(0)).collect();
+    day.filled(1, "q", "u a=quay.io/a! b=quay.io/a!", 10_000);
+    assert_eq!(day.next(1), "wait", "as much is under way as may be");
+    day.done(60, &taken[0], Outcome::Failed(failure("no answer")));
+    for name in ["q:a", "q:b"] {
+        assert_eq!(day.next(60), name);
+        assert_eq!(day.next(60), "wait");
+        day.done(60, name, Outcome::Unchanged);
+    }
+    assert!(day.next(60).starts_with('p'), "what is left goes to those that have waited longer");
 }
 
 #[test]
