@@ -1,14 +1,15 @@
 //! Checks of tags on the schedule, and of tags whose import failed. A HEAD tells whether a tag has moved; only then is
 //! anything fetched, and only what changed is written.
 
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use tagtrail_domain::check::{Reason, unmoved};
 use tagtrail_domain::command::ImportOrigin;
-use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, plan_tag};
-use tagtrail_domain::{Digest, Fact, Stream, TagName, TagState};
+use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, is_scheduled, plan_tag};
+use tagtrail_domain::{Digest, Fact, ImageReference, Stream, TagName, TagState};
 use tagtrail_importer::{Probe, Turn, default_platform};
 
 use super::{Background, NotTaken, until};
@@ -18,6 +19,9 @@ use crate::writer::Written;
 
 /// How often a registry may put a tag off before that is written down as a failure of the tag.
 const PATIENCE: u32 = 2;
+
+/// How many other tags of a stream are asked about when one has moved.
+const MOST_ALONG: usize = 16;
 
 impl Background {
     pub(super) async fn check_what_is_due(self) {
@@ -64,11 +68,13 @@ impl Background {
         let Some(image) = plan_tag(&check.tag, tag) else { return Ok((Outcome::Dropped, None)) };
 
         let mut put_off = None;
+        let mut along = Vec::new();
         if let Some(named) = named_before(check, &image, tag) {
             match self.importing.probe(&image, turn).await {
                 Probe::Digest(digest) if digest == named => return Ok((Outcome::Unchanged, None)),
                 Probe::Later(wait, failure) => put_off = Some((wait, failure)),
-                Probe::Digest(_) | Probe::Unknown => {}
+                Probe::Digest(_) => along = self.moved_along(&check.tag, stream, &image).await,
+                Probe::Unknown => {}
             }
         }
         match put_off {
@@ -79,8 +85,28 @@ impl Background {
                 self.write_down(check, tag, &answer).await?;
                 Ok((Outcome::PutOff(wait, failure), None))
             }
-            None => self.fetch(check, stream, tag, image).await,
+            None => self.fetch(check, stream, tag, image, along).await,
         }
+    }
+
+    /// Other tags of the stream on the same schedule that follow the same repository and have moved as well: what was
+    /// pushed together arrives in one commit, as OpenShift's one import for all of them has it (spec §3.8). Asked as
+    /// far as the registry's budget goes; the rest comes when it is due.
+    async fn moved_along(&self, tag: &TagName, stream: &Stream, image: &PlannedImage) -> Vec<PlannedImage> {
+        let others = stream.tags.iter().filter(|(name, state)| *name != tag && is_scheduled(state));
+        let candidates = others.filter_map(|(name, state)| {
+            let other = plan_tag(name, state)?;
+            let alike = other.policy.interval == image.policy.interval && same_repository(&other, image);
+            Some((other, unmoved(state, default_platform())?)).filter(|_| alike)
+        });
+        let mut moved = Vec::new();
+        for (other, named) in candidates.take(MOST_ALONG) {
+            let Ok(turn) = self.importing.turn(&other.reference) else { break };
+            if matches!(self.importing.probe(&other, turn).await, Probe::Digest(digest) if digest != *named) {
+                moved.push(other);
+            }
+        }
+        moved
     }
 
     async fn fetch(
@@ -89,10 +115,12 @@ impl Background {
         stream: &Stream,
         tag: &TagState,
         image: PlannedImage,
+        along: Vec<PlannedImage>,
     ) -> Result<(Outcome, Option<Seen>), NotTaken> {
         let question = Question::of(&image);
         let uid = Some(stream.uid.clone());
-        let plan = ImportPlan { images: vec![image], uid, ..ImportPlan::default() };
+        let images = iter::once(image).chain(along).collect();
+        let plan = ImportPlan { images, uid, ..ImportPlan::default() };
         let answer = self.importing.ask(plan, Some(stream)).await;
         let written = self.write_down(check, tag, &answer).await?;
         match answer.images.first().map(|image| &image.outcome) {
@@ -129,6 +157,14 @@ fn named_before(check: &Check, image: &PlannedImage, tag: &TagState) -> Option<D
     // Somebody may have moved the tag since then.
     let remembered = remembered.filter(|seen| Some(&seen.image) == current && !tag.needs_import());
     remembered.map(|seen| &seen.named).or_else(|| unmoved(tag, default_platform())).cloned()
+}
+
+fn same_repository(one: &PlannedImage, other: &PlannedImage) -> bool {
+    let repository = |image: &PlannedImage| {
+        let ImageReference { registry, namespace, name, .. } = image.reference.with_defaults();
+        (registry, namespace, name)
+    };
+    repository(one) == repository(other)
 }
 
 /// Where the tag points to now, if what was written moved it.
