@@ -1,7 +1,8 @@
 //! What the API server would have answered: the objects of `image.openshift.io/v1` as JSON (spec §1.1).
 //!
 //! The keys, which of them are left out when empty, and which are `null` instead, are the interface that scripts
-//! know. Keys are sorted when printed.
+//! know. They stand in the order of the API's own types, which commands that print what they hold in such a type keep;
+//! everything else sorts them.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +31,8 @@ pub(crate) fn image_stream(stream: &ImageStream) -> Value {
         status["tags"] = stream.statuses.iter().map(tag_history).collect();
     }
     json!({
-        "apiVersion": API_VERSION,
         "kind": "ImageStream",
+        "apiVersion": API_VERSION,
         "metadata": metadata(stream, &stream.name, &stream.annotations, true),
         "spec": spec,
         "status": status,
@@ -49,17 +50,18 @@ pub(crate) fn image_stream_tag(tag: &ImageStreamTag) -> Value {
         metadata["creationTimestamp"] = rfc3339(created).into();
     }
     let mut object = json!({
-        "apiVersion": API_VERSION,
         "kind": "ImageStreamTag",
+        "apiVersion": API_VERSION,
         "metadata": metadata,
         "tag": spec.map_or(Value::Null, |spec| tag_reference(&tag.tag, Some(spec))),
         "generation": newest.map_or(0, |item| item.generation),
         "lookupPolicy": { "local": stream.lookup_local },
-        "image": image(tag.image.as_ref().unwrap_or(&Image::default()), Some(&tag.resolved_reference), &annotations),
     });
     if let Some(conditions) = stream.statuses.first().and_then(conditions) {
         object["conditions"] = conditions;
     }
+    let found = tag.image.clone().unwrap_or_default();
+    object["image"] = image(&found, Some(&tag.resolved_reference), &annotations);
     object
 }
 
@@ -105,6 +107,30 @@ pub(crate) fn whole_image(found: &Image) -> Value {
     object
 }
 
+/// An `ImageStreamTag` that no server has seen: only what was asked for stands in it.
+pub(crate) fn wished_tag(name: &str, spec: &TagSpec) -> Value {
+    let mut tag = tag_reference("", Some(spec));
+    tag["generation"] = Value::Null;
+    // What is asked for anyway is left to the server.
+    if spec.import_policy.unwrap_or_default().import_mode() != ImportMode::PreserveOriginal {
+        tag["importPolicy"].as_object_mut().and_then(|policy| policy.remove("importMode"));
+    }
+    if spec.reference_policy() == ReferencePolicy::Unspecified {
+        tag["referencePolicy"]["type"] = "".into();
+    }
+    let mut metadata = json!({ "name": name });
+    put_map(&mut metadata, "annotations", &entries(&spec.annotations));
+    json!({
+        "kind": "ImageStreamTag",
+        "apiVersion": API_VERSION,
+        "metadata": metadata,
+        "tag": tag,
+        "generation": 0,
+        "lookupPolicy": { "local": false },
+        "image": { "metadata": {}, "dockerImageMetadata": null },
+    })
+}
+
 /// Several objects as one.
 pub(crate) fn list(items: Vec<Value>) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "" }, "items": items })
@@ -142,14 +168,14 @@ fn metadata(
     if stream.resource_version != 0 {
         metadata["resourceVersion"] = stream.resource_version.to_string().into();
     }
-    if let Some(created) = &stream.created {
-        metadata["creationTimestamp"] = rfc3339(created).into();
-    }
     if generation && stream.generation != 0 {
         metadata["generation"] = stream.generation.into();
     }
-    put_map(&mut metadata, "annotations", annotations);
+    if let Some(created) = &stream.created {
+        metadata["creationTimestamp"] = rfc3339(created).into();
+    }
     put_map(&mut metadata, "labels", &stream.labels);
+    put_map(&mut metadata, "annotations", annotations);
     metadata
 }
 
@@ -157,28 +183,30 @@ fn tag_reference(name: &str, spec: Option<&TagSpec>) -> Value {
     let nothing = TagSpec::default();
     let spec = spec.unwrap_or(&nothing);
     let policy = spec.import_policy.unwrap_or_default();
-    let mut import_policy = json!({ "importMode": match policy.import_mode() {
-        ImportMode::Unspecified | ImportMode::Legacy => "Legacy",
-        ImportMode::PreserveOriginal => "PreserveOriginal",
-    } });
+    let mut import_policy = json!({});
     put_true(&mut import_policy, "insecure", policy.insecure);
     put_true(&mut import_policy, "scheduled", policy.scheduled);
+    import_policy["importMode"] = match policy.import_mode() {
+        ImportMode::Unspecified | ImportMode::Legacy => "Legacy",
+        ImportMode::PreserveOriginal => "PreserveOriginal",
+    }
+    .into();
     put_text(&mut import_policy, "interval", &interval(&policy).unwrap_or_default());
     let annotations = entries(&spec.annotations);
     let mut tag = json!({
         "name": name,
         "annotations": if annotations.is_empty() { Value::Null } else { json!(annotations) },
-        "generation": spec.generation,
-        "importPolicy": import_policy,
-        "referencePolicy": { "type": match spec.reference_policy() {
-            ReferencePolicy::Unspecified | ReferencePolicy::Source => "Source",
-            ReferencePolicy::Local => "Local",
-        } },
     });
     if let Some(source) = &spec.source {
         tag["from"] = object_reference(source);
     }
     put_true(&mut tag, "reference", spec.reference);
+    tag["generation"] = spec.generation.into();
+    tag["importPolicy"] = import_policy;
+    tag["referencePolicy"] = json!({ "type": match spec.reference_policy() {
+        ReferencePolicy::Unspecified | ReferencePolicy::Source => "Source",
+        ReferencePolicy::Local => "Local",
+    } });
     tag
 }
 
@@ -188,8 +216,9 @@ pub(crate) fn interval(policy: &ImportPolicy) -> Option<String> {
 }
 
 fn object_reference(source: &TagSource) -> Value {
-    let mut from = json!({ "kind": source_kind(source.kind()), "name": source.name });
+    let mut from = json!({ "kind": source_kind(source.kind()) });
     put_text(&mut from, "namespace", &source.namespace);
+    from["name"] = source.name.clone().into();
     from
 }
 
@@ -220,10 +249,10 @@ fn conditions(status: &TagStatus) -> Option<Value> {
     Some(json!([{
         "type": "ImportSuccess",
         "status": "False",
+        "lastTransitionTime": condition.last_transition_time.as_ref().map(rfc3339),
         "reason": failure.reason,
         "message": failure.message,
         "generation": condition.generation,
-        "lastTransitionTime": condition.last_transition_time.as_ref().map(rfc3339),
     }]))
 }
 
@@ -240,28 +269,26 @@ fn image(image: &Image, reference: Option<&str>, annotations: &BTreeMap<String, 
     }
     let mut metadata = json!({});
     put_text(&mut metadata, "name", &image.digest);
+    if image.recorded_sequence != 0 {
+        metadata["uid"] = uid(&image.digest).into();
+        metadata["resourceVersion"] = image.recorded_sequence.to_string().into();
+    }
     if let Some(created) = &image.created {
         metadata["creationTimestamp"] = rfc3339(created).into();
     }
-    if image.recorded_sequence != 0 {
-        metadata["resourceVersion"] = image.recorded_sequence.to_string().into();
-        metadata["uid"] = uid(&image.digest).into();
-    }
     put_map(&mut metadata, "annotations", &all);
-    let mut object = json!({
-        "metadata": metadata,
-        "dockerImageMetadata": docker_image(image),
-    });
+    let mut object = json!({ "metadata": metadata });
     put_text(&mut object, "dockerImageReference", reference.unwrap_or(&image.docker_image_reference));
+    object["dockerImageMetadata"] = docker_image(image);
     object["dockerImageMetadataVersion"] = "1.0".into();
     if is_only_named(image) {
         return object;
     }
-    object["dockerImageManifestMediaType"] = image.media_type.clone().into();
     if !image.layers.is_empty() {
         let layer = |layer: &tagtrail_api::v1::Layer| json!({ "name": layer.digest, "size": layer.size, "mediaType": layer.media_type });
         object["dockerImageLayers"] = image.layers.iter().map(layer).collect();
     }
+    object["dockerImageManifestMediaType"] = image.media_type.clone().into();
     if !image.manifests.is_empty() {
         object["dockerImageManifests"] = image.manifests.iter().map(manifest).collect();
     }
@@ -285,32 +312,27 @@ fn manifest(entry: &tagtrail_api::v1::ManifestEntry) -> Value {
 fn docker_image(image: &Image) -> Value {
     let raw: Map<String, Value> = serde_json::from_slice(&image.raw_config).unwrap_or_default();
     let is_index = image.config_digest.is_empty();
-    let container_config = raw.get("container_config").and_then(Value::as_object).map(docker_config);
-    let mut object = json!({
-        "kind": "DockerImage",
-        "apiVersion": "image.openshift.io/1.0",
-        "Id": match (is_only_named(image), is_index) {
-            (true, _) => "",
-            (false, true) => &image.digest,
-            (false, false) => &image.config_digest,
-        },
-        "Created": image.built_at.as_ref().map(rfc3339),
-        "ContainerConfig": container_config.unwrap_or_default(),
-    });
-    let texts = [
-        ("Parent", "parent"),
-        ("Comment", "comment"),
-        ("Container", "container"),
-        ("DockerVersion", "docker_version"),
-        ("Author", "author"),
-        ("Architecture", "architecture"),
-    ];
-    for (key, in_config) in texts {
-        put_text(&mut object, key, raw.get(in_config).and_then(Value::as_str).unwrap_or_default());
+    let text = |object: &mut Value, key: &str, in_config: &str| {
+        put_text(object, key, raw.get(in_config).and_then(Value::as_str).unwrap_or_default());
+    };
+    let config = |in_config: &str| raw.get(in_config).and_then(Value::as_object).map(docker_config);
+    let id = match (is_only_named(image), is_index) {
+        (true, _) => "",
+        (false, true) => &image.digest,
+        (false, false) => &image.config_digest,
+    };
+    let mut object = json!({ "kind": "DockerImage", "apiVersion": "image.openshift.io/1.0", "Id": id });
+    text(&mut object, "Parent", "parent");
+    text(&mut object, "Comment", "comment");
+    object["Created"] = image.built_at.as_ref().map(rfc3339).into();
+    text(&mut object, "Container", "container");
+    object["ContainerConfig"] = config("container_config").unwrap_or_default().into();
+    text(&mut object, "DockerVersion", "docker_version");
+    text(&mut object, "Author", "author");
+    if let Some(config) = config("config") {
+        object["Config"] = config.into();
     }
-    if let Some(config) = raw.get("config").and_then(Value::as_object) {
-        object["Config"] = docker_config(config).into();
-    }
+    text(&mut object, "Architecture", "architecture");
     if image.size != 0 && !is_index {
         object["Size"] = image.size.into();
     }

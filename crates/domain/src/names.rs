@@ -18,6 +18,14 @@ pub enum NameError {
     /// Not an image stream name (spec §1.3).
     #[error("must match \"[a-z0-9]+(?:[._-][a-z0-9]+)*\"")]
     Stream(String),
+    /// Not an image stream name, for it would not stand as one word in a path.
+    #[error("{why}")]
+    StreamPath {
+        /// The text.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Namespace and name together are too long (spec §1.3).
     #[error("'namespace/name' cannot be longer than {} characters", limits::STREAM_KEY_BYTES)]
     StreamTooLong(String),
@@ -89,8 +97,18 @@ impl StreamName {
     /// The one door in. The length is checked together with the namespace, by [`StreamKey::parse`].
     ///
     /// # Errors
-    /// [`NameError::Stream`].
+    /// [`NameError::StreamPath`] or [`NameError::Stream`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        let in_path = match text {
+            "." => Some("may not be '.'"),
+            ".." => Some("may not be '..'"),
+            _ if text.contains('/') => Some("may not contain '/'"),
+            _ if text.contains('%') => Some("may not contain '%'"),
+            _ => None,
+        };
+        if let Some(why) = in_path {
+            return Err(NameError::StreamPath { name: text.into(), why });
+        }
         let good = text.split(['.', '_', '-']).all(|word| {
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         });
@@ -164,6 +182,16 @@ mod tests {
         assert!(StreamKey::parse("test", &"a".repeat(250)).is_ok());
         let refused = StreamKey::parse("test", &"a".repeat(251)).expect_err("too long");
         assert_eq!(refused.to_string(), "'namespace/name' cannot be longer than 255 characters");
+    }
+
+    #[test]
+    fn stream_names_are_one_word_of_a_path() {
+        let why = |text| StreamName::parse(text).map_err(|error| error.to_string());
+        assert_eq!(why("."), Err("may not be '.'".into()));
+        assert_eq!(why(".."), Err("may not be '..'".into()));
+        assert_eq!(why("a/B"), Err("may not contain '/'".into()));
+        assert_eq!(why("50%"), Err("may not contain '%'".into()));
+        assert_eq!(why("a..b"), Err("must match \"[a-z0-9]+(?:[._-][a-z0-9]+)*\"".into()));
     }
 
     #[test]

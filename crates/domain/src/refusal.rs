@@ -115,7 +115,7 @@ impl Refusal {
     #[must_use]
     pub fn bad_name(error: &NameError) -> Self {
         match error {
-            NameError::Stream(name) | NameError::StreamTooLong(name) => {
+            NameError::Stream(name) | NameError::StreamTooLong(name) | NameError::StreamPath { name, .. } => {
                 Self::invalid_stream(name, format!("metadata.name: Invalid value: \"{name}\": {error}"))
             }
             NameError::Namespace(_) | NameError::Tag(_) => Self::Malformed(error.to_string()),

@@ -204,6 +204,42 @@ fn an_unchanged_tag_costs_no_pull() {
     }
 }
 
+/// What was pushed together arrives in one commit, whichever of the tags was due first. What has not moved stays.
+#[test]
+fn tags_that_moved_together_move_in_one_commit() {
+    let storage = Storage::filled().expect("the standard content");
+    let push = |from: &str, to: &[&str]| {
+        let to = to.iter().map(|tag| (*tag).to_owned());
+        storage.copy_tag("team/moving", from, to).expect("tags");
+    };
+    push("previous", &["a", "b", "c"]);
+    let registry =
+        Registry::serve(&storage, free_port().expect("a port"), Access::Anonymous).expect("a registry");
+    let server = configured("scheduled_interval = '3s'");
+    let client = server.client();
+    for tag in ["a", "b", "c"] {
+        let source = format!("{}/team/moving:{tag}", registry.host());
+        done(&client, &format!("tag {source} app:{tag} --insecure --scheduled --wait"));
+    }
+    done(&client, "tag app:b app:alias --alias");
+    let generation = |stream: &Value| stream["metadata"]["generation"].as_u64().expect("a generation");
+    let before = generation(&client.json(&["get", "is", "app", "-o", "json"]).expect("the stream"));
+    push("current", &["a", "b"]);
+    let stream = wait::until(SOON, || {
+        let stream = client.json(&["get", "is", "app", "-o", "json"]).expect("the stream");
+        (generation(&stream) > before).then_some(stream)
+    });
+    let stream = stream.expect("it follows");
+    let items: Vec<usize> = stream["status"]["tags"]
+        .as_array()
+        .expect("tags")
+        .iter()
+        .map(|tag| tag["items"].as_array().expect("items").len())
+        .collect();
+    assert_eq!(items, [2, 2, 2, 1], "a, alias, b and c: {stream:#}");
+    assert_eq!(generation(&stream), before + 1);
+}
+
 #[test]
 fn a_tag_may_have_an_interval_of_its_own() {
     let registry = Faulty::start().expect("a registry");

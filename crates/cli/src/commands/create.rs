@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tagtrail_api::v1::{
-    CreateImageStreamRequest, ImageStream, ImageStreamTag, ImportPolicy, SetTagRequest, SourceKind, TagSource,
+    CreateImageStreamRequest, Entry, ImageStream, ImageStreamTag, ImportPolicy, ReferencePolicy,
+    SetTagRequest, SourceKind, TagSource, TagSpec,
 };
 use tagtrail_domain::ImageReference;
 
@@ -65,8 +66,8 @@ pub(crate) struct TagArgs {
     /// Allow plain HTTP and unverified certificates
     #[arg(long)]
     insecure: bool,
-    /// How consumers shall pull: Source or Local
-    #[arg(long, value_name = "POLICY", default_value = "Source")]
+    /// How consumers shall pull: Source or Local [default: Source]
+    #[arg(long, value_name = "POLICY", default_value = "", hide_default_value = true)]
     reference_policy: String,
     /// What to make of an image index: Legacy or PreserveOriginal
     #[arg(long, value_name = "MODE", default_value = "Legacy")]
@@ -131,44 +132,69 @@ async fn tag(args: TagArgs, context: &mut Context) -> Result<(), Failure> {
     let output = Output::parse(args.output.as_deref())?;
     let annotations = annotations(args.annotations.iter().chain(&args.old_annotations))?;
     let source = source(&args)?;
-    let Some((stream, tag)) = stream_and_tag(&name) else {
-        let text = format!("Error from server: \"{name}\" must be of the form <stream_name>:<tag>");
-        return Err(Failure::Server { text, not_found: false });
+    let spec = TagSpec {
+        source,
+        reference: args.reference,
+        import_policy: Some(ImportPolicy {
+            insecure: args.insecure,
+            scheduled: args.scheduled,
+            import_mode: import_mode(Some(&args.import_mode)).into(),
+            interval_seconds: 0,
+        }),
+        reference_policy: if args.reference_policy.is_empty() {
+            ReferencePolicy::Unspecified.into()
+        } else {
+            reference_policy(&args.reference_policy).into()
+        },
+        annotations: annotations.into_iter().map(|(key, value)| Entry { key, value }).collect(),
+        ..TagSpec::default()
     };
-    let wished = ImageStreamTag {
-        stream: Some(ImageStream { name: stream.to_owned(), ..ImageStream::default() }),
-        tag: tag.to_owned(),
-        ..ImageStreamTag::default()
-    };
-    let created = if args.dry_run == DryRun::Client {
-        None
+    let object = if args.dry_run == DryRun::Client {
+        k8s::wished_tag(&name, &spec)
     } else {
-        let client = context.client()?;
-        let request = SetTagRequest {
-            namespace: context.namespace.clone(),
-            name: stream.to_owned(),
-            tag: tag.to_owned(),
-            source,
-            // What is named here is followed, not copied, as far as it is in the same stream.
-            alias: args.from.is_some(),
-            reference: args.reference,
-            import_policy: Some(ImportPolicy {
-                insecure: args.insecure,
-                scheduled: args.scheduled,
-                import_mode: import_mode(Some(&args.import_mode)).into(),
-                interval_seconds: 0,
-            }),
-            reference_policy: reference_policy(&args.reference_policy).into(),
-            create: true,
-            annotations,
-            dry_run: args.dry_run.is_dry(),
-            write: Some(context.write_options(0)),
-            ..SetTagRequest::default()
-        };
-        client.tags().set_tag(request).await.map_err(|status| client.refusal(&status))?.into_inner().tag
+        // What is named here is followed, not copied, as far as it is in the same stream.
+        let alias = args.from.is_some();
+        k8s::image_stream_tag(&create(&name, spec, alias, args.dry_run, context).await?)
     };
-    let object = || k8s::image_stream_tag(created.as_ref().unwrap_or(&wished));
-    context.print(&output.print(&format!("imagestreamtag.image.openshift.io/{name}"), args.dry_run, object))
+    let name = format!("imagestreamtag.image.openshift.io/{name}");
+    context.print(&output.print(&name, args.dry_run, || object))
+}
+
+/// Has the server create a tag.
+async fn create(
+    name: &str,
+    spec: TagSpec,
+    alias: bool,
+    dry_run: DryRun,
+    context: &mut Context,
+) -> Result<ImageStreamTag, Failure> {
+    let refused = |text: String| Failure::Server { text, not_found: false };
+    if let Some(c) = name.chars().find(|c| matches!(c, '/' | '%')) {
+        let why = format!("metadata.name: Invalid value: \"{name}\": may not contain '{c}'");
+        return Err(refused(format!("The ImageStreamTag \"{name}\" is invalid: {why}")));
+    }
+    let Some((stream, tag)) = stream_and_tag(name) else {
+        let text = format!("Error from server: \"{name}\" must be of the form <stream_name>:<tag>");
+        return Err(refused(text));
+    };
+    let client = context.client()?;
+    let request = SetTagRequest {
+        namespace: context.namespace.clone(),
+        name: stream.to_owned(),
+        tag: tag.to_owned(),
+        source: spec.source,
+        alias,
+        reference: spec.reference,
+        import_policy: spec.import_policy,
+        reference_policy: spec.reference_policy,
+        create: true,
+        annotations: spec.annotations.into_iter().map(|entry| (entry.key, entry.value)).collect(),
+        dry_run: dry_run.is_dry(),
+        write: Some(context.write_options(0)),
+        ..SetTagRequest::default()
+    };
+    let answer = client.tags().set_tag(request).await.map_err(|status| client.refusal(&status))?;
+    Ok(answer.into_inner().tag.unwrap_or_default())
 }
 
 /// How what was created is shown.
@@ -196,7 +222,7 @@ impl Output {
         match self {
             Self::Sentence => format!("{name} created{}\n", dry_run.remark()),
             Self::Name => format!("{name}\n"),
-            Self::Json => json::pretty(&object()),
+            Self::Json => json::typed(&object()),
             Self::Yaml => yaml::document(&object()),
         }
     }

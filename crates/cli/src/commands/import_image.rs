@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             }
             context.print(&report(&answer, &name, args.dry_run, Now::by_the_clock()))?;
         }
-        (Some("json"), Some(stream)) => context.print(&json::pretty(&k8s::image_stream(stream)))?,
+        (Some("json"), Some(stream)) => context.print(&json::typed(&k8s::image_stream(stream)))?,
         (Some("yaml"), Some(stream)) => context.print(&yaml::document(&k8s::image_stream(stream)))?,
         (Some(_), _) => context.print(&format!("imagestream.image.openshift.io/{name}\n"))?,
     }

@@ -239,13 +239,10 @@ fn flaw(args: &Args, kind: SourceKind, source: &Source, destinations: &[Destinat
         ));
     }
     if args.alias {
-        let is_here = |namespace: &str| {
-            let same = kind == SourceKind::DockerImage || namespace == source.namespace();
-            same && namespace == source.current
-        };
+        // Where the source lives is not looked at: a stream of the same name elsewhere is copied once (spec §2.4).
         for to in destinations {
             let across = Failure::client("cannot set alias across different Image Streams");
-            if !is_here(&to.namespace) {
+            if to.namespace != source.current {
                 return Some(across);
             }
             match to.text.split_once(':') {

@@ -1,4 +1,4 @@
-//! JSON as `oc` prints it: four spaces, keys sorted, and `<`, `>`, `&` escaped as Go's encoder does.
+//! JSON as `oc` prints it: four spaces, keys sorted in most places, and `<`, `>`, `&` escaped as Go's encoder does.
 
 use std::io;
 
@@ -12,6 +12,13 @@ pub(crate) fn pretty(value: &Value) -> String {
     text
 }
 
+/// The same with the keys in the order they have: so `oc` prints an object that it holds in a type of its own.
+pub(crate) fn typed(value: &Value) -> String {
+    let mut text = serialized(value, Html(PrettyFormatter::with_indent(b"    ")));
+    text.push('\n');
+    text
+}
+
 /// Prints a value on one line, as a template or a JSON path shows an object.
 pub(crate) fn compact(value: &Value) -> String {
     write(value, Html(serde_json::ser::CompactFormatter))
@@ -20,10 +27,13 @@ pub(crate) fn compact(value: &Value) -> String {
 fn write(value: &Value, formatter: impl Formatter) -> String {
     let mut value = value.clone();
     value.sort_all_objects();
+    serialized(&value, formatter)
+}
+
+fn serialized(value: &Value, formatter: impl Formatter) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, formatter);
-    serde::Serialize::serialize(&value, &mut serializer)
-        .expect("memory takes what is written, keys are text");
+    serde::Serialize::serialize(value, &mut serializer).expect("memory takes what is written, keys are text");
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
@@ -104,5 +114,6 @@ mod tests {
             compact(&value),
             r#"{"a":{"x\u003cy":"a \u0026 b \u003e c\n\b"},"b":[1,{}],"e":[],"n":null}"#
         );
+        assert_eq!(typed(&json!({"b": 1, "a": "<"})), "{\n    \"b\": 1,\n    \"a\": \"\\u003c\"\n}\n");
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
     let next = if created { 1 } else { draft.stream().generation + 1 };
     let plans: Vec<Plan<'_>> =
         targets.into_iter().map(|target| Plan::new(draft, import.origin, target, next)).collect();
+    plans.iter().try_for_each(|plan| plan.check(draft))?;
     if plans.iter().any(|plan| plan.spec.is_some()) {
         draft.generation = next;
     }
@@ -186,6 +187,23 @@ impl<'i> Plan<'i> {
                 Self { target, spec, item: None, new_failure }
             }
         }
+    }
+}
+
+impl Plan<'_> {
+    /// A whole repository may name a tag that follows another one here, and has the very image it points to: then the
+    /// tag keeps its source, and gets the policy of the import.
+    fn check(&self, draft: &Draft<'_>) -> Result<(), Refusal> {
+        let Some(spec) = &self.spec else { return Ok(()) };
+        let is_image = spec.source.as_ref().is_none_or(|source| source.kind == SourceKind::DockerImage);
+        if is_image || !spec.import_policy.scheduled {
+            return Ok(());
+        }
+        let message = format!(
+            "spec.tags[{}].importPolicy.scheduled: Invalid value: true: only tags pointing to Docker repositories may be scheduled for background import",
+            self.target.tag
+        );
+        Err(Refusal::invalid_stream(draft.key.name.as_str(), message))
     }
 }
 

@@ -41,10 +41,12 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
         reference_policy: wish.reference_policy,
         annotations: wish.annotations.clone(),
     };
-    // A container image is always a new wish: "look again", even if nothing else is new (spec §2.2).
-    let renewed = is_image || old.as_ref().is_none_or(|old| spec.differs_in_target(old, key));
+    let retargeted = old.as_ref().is_none_or(|old| spec.differs_in_target(old, key));
+    // A container image is always a new wish: "look again", even if nothing else is new (spec §2.2). A tag that is only
+    // pointed at it is not looked at, so its history waits for another target.
+    let renewed = is_image || retargeted;
     // What the tag will point to is looked up before anything happens: a source that is not there refuses it all.
-    let item = if renewed { item_from_source(draft, world, wish, &spec)? } else { None };
+    let item = if retargeted { item_from_source(draft, world, wish, &spec)? } else { None };
     if !renewed && old.as_ref() == Some(&spec) {
         return Ok(());
     }

@@ -266,12 +266,33 @@ fn the_index_that_an_image_was_chosen_from() {
 }
 
 #[test]
+fn a_whole_repository_may_name_a_tag_that_follows_another() {
+    let given = "tag x.io/a:dev p:dev; import p:dev = A; tag p:dev p:v1 --alias";
+    check(given, "import p --all --from=x.io/a --confirm = v1:A", "");
+    check(
+        given,
+        "import p --all --from=x.io/a --confirm = v1:B",
+        "G4: v1 := x.io/a:v1 g4; new B; v1 + x.io/a@B g4; checked",
+    );
+    check(
+        given,
+        "import p --all --from=x.io/a --confirm --scheduled = v1:A",
+        "refused (invalid ImageStream p): spec.tags[v1].importPolicy.scheduled: Invalid value: true: only tags pointing to Docker repositories may be scheduled for background import",
+    );
+}
+
+#[test]
 fn a_tag_that_is_only_pointed_at_can_be_imported_by_hand() {
-    // OpenShift would put the bare reference on top again, two items for each import.
+    // With another import mode, OpenShift would put the bare reference on top again.
     check(
         "tag x.io/a:1 p:a --reference",
         "import p:a = A",
         "G2: a := x.io/a:1 g2 reference; new A; a + x.io/a@A g2; checked",
+    );
+    check(
+        "tag x.io/a:1 p:a --reference",
+        "import p:a --preserve = A",
+        "G2: a := x.io/a:1 g2 reference preserve; new A; a + x.io/a@A g2; checked",
     );
 }
 

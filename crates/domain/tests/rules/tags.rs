@@ -32,7 +32,12 @@ fn a_container_image_that_is_only_pointed_at() {
     check(
         "tag x.io/a:1 p:a --reference",
         "tag x.io/a:1 p:a --reference",
-        "G2: a := x.io/a:1 g2 reference; a = x.io/a:1 g2",
+        "G2: a := x.io/a:1 g2 reference", // A new wish, but nothing that the history could tell.
+    );
+    check(
+        "tag x.io/a:1 p:a --reference",
+        "tag x.io/a:1 p:a --reference --preserve",
+        "G2: a := x.io/a:1 g2 reference preserve; a = x.io/a:1 g2",
     );
     // Case 18: a copy of it is imported, for it points to no image that could be copied.
     check("tag x.io/a:1 p:a --reference", "tag p:a p:copy", "G2: copy := x.io/a:1 g2");

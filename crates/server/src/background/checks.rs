@@ -1,6 +1,7 @@
 //! Checks of tags on the schedule, and of tags whose import failed. A HEAD tells whether a tag has moved; only then is
 //! anything fetched, and only what changed is written.
 
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use futures_util::FutureExt;
 use tagtrail_domain::check::{Reason, unmoved};
 use tagtrail_domain::command::ImportOrigin;
 use tagtrail_domain::event::HistoryChange;
-use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, plan_tag};
-use tagtrail_domain::{Digest, Fact, Stream, TagName, TagState};
+use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, is_scheduled, plan_tag};
+use tagtrail_domain::{Digest, Fact, ImageReference, Stream, TagName, TagState};
 use tagtrail_importer::{Probe, Turn, default_platform};
 
 use super::{Background, NotTaken, until};
@@ -21,6 +22,9 @@ use crate::writer::Written;
 const PATIENCE: u32 = 2;
 /// How often it is measured at least what is late.
 const MEASURED: Duration = Duration::from_secs(5);
+
+/// How many other tags of a stream are asked about when one has moved.
+const MOST_ALONG: usize = 16;
 
 impl Background {
     pub(super) async fn check_what_is_due(self) {
@@ -70,11 +74,15 @@ impl Background {
         let Some(named) = named_before(check, &image, tag) else {
             // Fetching is charged by itself.
             self.importing.give_back(turn);
-            return self.fetch(check, stream, tag, image).await;
+            return self.fetch(check, stream, tag, image, Vec::new()).await;
         };
         match self.importing.probe(&image, turn).await {
             Probe::Digest(digest) if digest == named => Ok((Outcome::Unchanged, None)),
-            Probe::Digest(_) | Probe::Unknown => self.fetch(check, stream, tag, image).await,
+            Probe::Digest(_) => {
+                let along = self.moved_along(&check.tag, stream, &image).await;
+                self.fetch(check, stream, tag, image, along).await
+            }
+            Probe::Unknown => self.fetch(check, stream, tag, image, Vec::new()).await,
             Probe::Later(wait, failure) => {
                 // That a registry has much to do says nothing of the tag, at first.
                 if check.failures >= PATIENCE {
@@ -86,16 +94,38 @@ impl Background {
         }
     }
 
+    /// Other tags of the stream on the same schedule that follow the same repository and have moved as well: what was
+    /// pushed together arrives in one commit, as OpenShift's one import for all of them has it (spec §3.8). Asked as
+    /// far as the registry's budget goes; the rest comes when it is due.
+    async fn moved_along(&self, tag: &TagName, stream: &Stream, image: &PlannedImage) -> Vec<PlannedImage> {
+        let others = stream.tags.iter().filter(|(name, state)| *name != tag && is_scheduled(state));
+        let candidates = others.filter_map(|(name, state)| {
+            let other = plan_tag(name, state)?;
+            let alike = other.policy.interval == image.policy.interval && same_repository(&other, image);
+            Some((other, unmoved(state, default_platform())?)).filter(|_| alike)
+        });
+        let mut moved = Vec::new();
+        for (other, named) in candidates.take(MOST_ALONG) {
+            let Ok(turn) = self.importing.turn(&other.reference) else { break };
+            if matches!(self.importing.probe(&other, turn).await, Probe::Digest(digest) if digest != *named) {
+                moved.push(other);
+            }
+        }
+        moved
+    }
+
     async fn fetch(
         &self,
         check: &Check,
         stream: &Stream,
         tag: &TagState,
         image: PlannedImage,
+        along: Vec<PlannedImage>,
     ) -> Result<(Outcome, Option<Seen>), NotTaken> {
         let question = Question::of(&image);
         let uid = Some(stream.uid.clone());
-        let plan = ImportPlan { images: vec![image], uid, ..ImportPlan::default() };
+        let images = iter::once(image).chain(along).collect();
+        let plan = ImportPlan { images, uid, ..ImportPlan::default() };
         let answer = self.importing.ask(plan, Some(stream)).await;
         let written = self.write_down(check, tag, &answer).await?;
         match answer.images.first().map(|image| &image.outcome) {
@@ -132,6 +162,14 @@ fn named_before(check: &Check, image: &PlannedImage, tag: &TagState) -> Option<D
     // Somebody may have moved the tag since then.
     let remembered = remembered.filter(|seen| Some(&seen.image) == current && !tag.needs_import());
     remembered.map(|seen| &seen.named).or_else(|| unmoved(tag, default_platform())).cloned()
+}
+
+fn same_repository(one: &PlannedImage, other: &PlannedImage) -> bool {
+    let repository = |image: &PlannedImage| {
+        let ImageReference { registry, namespace, name, .. } = image.reference.with_defaults();
+        (registry, namespace, name)
+    };
+    repository(one) == repository(other)
 }
 
 /// Where the tag points to now, if what was written took it to another image. After a failure the image it had is
