@@ -65,7 +65,7 @@ impl Background {
 
         let mut put_off = None;
         if let Some(named) = named_before(check, &image, tag) {
-            match self.importing.probe(&image, turn).await {
+            match self.importing.probe(&check.key.namespace, &image, turn).await {
                 Probe::Digest(digest) if digest == named => return Ok((Outcome::Unchanged, None)),
                 Probe::Later(wait, failure) => put_off = Some((wait, failure)),
                 Probe::Digest(_) | Probe::Unknown => {}
@@ -93,7 +93,7 @@ impl Background {
         let question = Question::of(&image);
         let uid = Some(stream.uid.clone());
         let plan = ImportPlan { images: vec![image], uid, ..ImportPlan::default() };
-        let answer = self.importing.ask(plan, Some(stream)).await;
+        let answer = self.importing.ask(&check.key.namespace, plan, Some(stream)).await;
         let written = self.write_down(check, tag, &answer).await?;
         match answer.images.first().map(|image| &image.outcome) {
             Some(Ok(fetched)) => {
