@@ -64,9 +64,7 @@ impl FieldSelector {
         self.0.iter().all(|term| {
             let value = match term.field {
                 Field::Name => object.name(),
-                Field::Namespace => {
-                    object.stream().map(|stream| stream.namespace.clone()).unwrap_or_default()
-                }
+                Field::Namespace => object.namespace().to_owned(),
             };
             (value == term.value) == term.equal
         })

@@ -11,6 +11,7 @@ pub(crate) mod output;
 #[cfg(test)]
 pub(crate) mod rows;
 pub(crate) mod schedule;
+pub(crate) mod secret;
 pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod tabs;
