@@ -30,6 +30,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// gRPC and HTTP port; free ones where `None`.
     pub ports: Option<(u16, u16)>,
+    /// Further arguments of `tagtrail serve`. They win over those it is always given.
+    pub arguments: Vec<String>,
 }
 
 /// A server and its data, which are gone when this is dropped.
@@ -149,6 +151,7 @@ impl Server {
             .arg(self.data())
             .args(["--listen", &format!("127.0.0.1:{}", self.ports.0)])
             .args(["--http-listen", &format!("127.0.0.1:{}", self.ports.1)])
+            .args(&self.options.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", home)

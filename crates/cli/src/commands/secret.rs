@@ -247,7 +247,7 @@ mod tests {
         );
         check(
             "n --docker-username=user --docker-password=pass --docker-email=a@b",
-            r#"{"auths":{"https://index.docker.io/v1/":{"email":"a@b","username":"user","password":"pass"}}}"#,
+            r#"{"auths":{"https://index.docker.io/v1/":{"username":"user","password":"pass","email":"a@b"}}}"#,
         );
         let missing = "error: either --from-file or the combination of --docker-username, --docker-password and --docker-server is required\n";
         check("n", missing);
