@@ -9,6 +9,7 @@
 //! | [`process`]  | a child that never outlives its owner                                       |
 //! | [`registry`] | a real registry with the standard content                                   |
 //! | [`faulty`]   | a registry that lies, for faults a real one cannot be made to show          |
+//! | [`host`]     | a host that answers as a test says, and writes down what it is sent         |
 //! | [`server`]   | a real `tagtrail serve`                                                     |
 //! | [`client`]   | a real `tagtrail` command line                                              |
 //! | [`case`]     | a recorded run of the real image stream system                              |
@@ -24,6 +25,7 @@ pub mod case;
 pub mod client;
 pub mod compare;
 pub mod faulty;
+pub mod host;
 pub mod meant;
 pub mod namespace;
 pub mod normalise;

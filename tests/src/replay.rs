@@ -67,8 +67,11 @@ pub fn play(case: &Case) -> Result<Report> {
         let output = registry.fill(arguments)?;
         ensure!(output.status.success(), "fill_registry.py {arguments:?}: {output:?}");
     }
-    let server =
-        Server::start(Options { config: configuration(case), ports: Some((7400, 7401)), env: vec![] })?;
+    let server = Server::start(Options {
+        config: configuration(case),
+        ports: Some((7400, 7401)),
+        ..Options::default()
+    })?;
     let mut play = Play {
         case,
         registry,

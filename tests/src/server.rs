@@ -32,6 +32,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// gRPC and HTTP port; free ones where `None`.
     pub ports: Option<(u16, u16)>,
+    /// Further arguments of `tagtrail serve`. They win over those it is always given.
+    pub arguments: Vec<String>,
 }
 
 /// A server and its data, which are gone when this is dropped.
@@ -95,12 +97,18 @@ impl Server {
         format!("http://127.0.0.1:{}", self.ports.0)
     }
 
-    /// What `/metrics` says of a counter or a gauge without labels.
-    pub fn metric(&self, name: &str) -> Result<f64> {
+    /// All that `/metrics` says.
+    pub fn metrics(&self) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.1))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// What `/metrics` says of a counter or a gauge without labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let answer = self.metrics()?;
         let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.with_context(|| format!("no {name} in:\n{answer}"))?.parse()?)
     }
@@ -156,6 +164,7 @@ impl Server {
             .arg(self.data())
             .args(["--listen", &format!("127.0.0.1:{}", self.ports.0)])
             .args(["--http-listen", &format!("127.0.0.1:{}", self.ports.1)])
+            .args(&self.options.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", home)

@@ -84,13 +84,13 @@ enum ClientCommand {
     ImportImage(import_image::Args),
     /// Point a tag at an image, or delete tags
     Tag(tag::Args),
-    /// Show objects: is, istag, itag, isimage, image, schedule
+    /// Show objects: is, istag, itag, isimage, image, schedule, secret
     Get(get::Args),
     /// Tell all about objects
     Describe(describe::Args),
-    /// Delete image streams or tags
+    /// Delete image streams, tags or secrets
     Delete(delete::Args),
-    /// Create an image stream or a tag
+    /// Create an image stream, a tag or a pull secret
     #[command(subcommand)]
     Create(create::Create),
     /// Set a property of an image stream

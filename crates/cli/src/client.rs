@@ -10,6 +10,7 @@ use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
 use tagtrail_api::v1::import_service_client::ImportServiceClient;
 use tagtrail_api::v1::schedule_service_client::ScheduleServiceClient;
+use tagtrail_api::v1::secret_service_client::SecretServiceClient;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -72,6 +73,10 @@ impl Client {
     service! {
         /// Images.
         images, ImageServiceClient
+    }
+    service! {
+        /// Credentials for registries.
+        secrets, SecretServiceClient
     }
     service! {
         /// The log.
@@ -250,6 +255,22 @@ impl Client {
             tags.extend(page.tags);
             if page.next_page_token.is_empty() {
                 return Ok(tags);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Lists the secrets of a namespace, or of all with an empty one, without their values.
+    pub(crate) async fn list_secrets(&self, namespace: &str) -> Result<Vec<v1::Secret>, Failure> {
+        let mut request =
+            v1::ListSecretsRequest { namespace: namespace.into(), ..v1::ListSecretsRequest::default() };
+        let mut secrets = Vec::new();
+        loop {
+            let page = self.secrets().list_secrets(request.clone()).await;
+            let page = page.map_err(|status| self.refusal(&status))?.into_inner();
+            secrets.extend(page.secrets);
+            if page.next_page_token.is_empty() {
+                return Ok(secrets);
             }
             request.page_token = page.next_page_token;
         }

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Image,
     /// A tag that is checked again without anybody asking. OpenShift does not tell of these.
     Scheduled,
+    /// Credentials for registries. Kubernetes' kind, not OpenShift's.
+    Secret,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             "isimage" | "imagestreamimage" | "imagestreamimages" => Some(Self::StreamImage),
             "image" | "images" => Some(Self::Image),
             "schedule" | "schedules" => Some(Self::Scheduled),
+            "secret" | "secrets" => Some(Self::Secret),
             _ => None,
         }
     }
@@ -46,6 +49,7 @@ impl Kind {
             Self::StreamImage => "imagestreamimage.image.openshift.io",
             Self::Image => "image.image.openshift.io",
             Self::Scheduled => "schedule",
+            Self::Secret => "secret",
         }
     }
 
@@ -58,6 +62,7 @@ impl Kind {
             Self::StreamImage => "ImageStreamImages",
             Self::Image => "Images",
             Self::Scheduled => "Scheduled tags",
+            Self::Secret => "Secrets",
         }
     }
 }
@@ -194,6 +199,7 @@ mod tests {
             ("isimage imagestreamimage imagestreamimages", Kind::StreamImage),
             ("image images images.image.openshift.io", Kind::Image),
             ("schedule schedules", Kind::Scheduled),
+            ("secret secrets Secret", Kind::Secret),
         ] {
             for word in words.split(' ') {
                 assert_eq!(Kind::of(word), Some(kind), "{word}");

@@ -39,7 +39,8 @@ struct Ping {
     challenge: Challenge,
 }
 
-/// What is remembered between connections. Short-lived on purpose: registries move.
+/// What is remembered between connections. Short-lived on purpose: registries move. A ping is sent without
+/// credentials, so its answer is anybody's; a token is only for whoever could have asked for it.
 #[derive(Default)]
 pub(crate) struct Known {
     pings: Memory<(String, bool), Ping>,
@@ -48,9 +49,12 @@ pub(crate) struct Known {
 
 #[derive(PartialEq, Eq, Hash)]
 struct TokenKey {
+    /// The registry that takes the token: another that names the same service is shown none of this one's.
+    host: String,
     realm: String,
     service: String,
     scope: String,
+    /// What it was got with: of two namespaces, each has its own.
     credential: Credential,
 }
 
@@ -219,6 +223,7 @@ impl<'a> Connection<'a> {
             }
             (Challenge::Bearer { realm, service }, credential) => {
                 let key = TokenKey {
+                    host: self.source.host.clone(),
                     realm: realm.clone(),
                     service: service.clone(),
                     scope: format!("repository:{}:pull", self.source.repository),

@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::config::canonical;
 use crate::limits;
 use crate::memory::Memory;
+use crate::pull_secrets::PullSecrets;
 
 /// How Docker writes Docker Hub in its configuration and to its helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -68,7 +69,7 @@ impl Credential {
     }
 }
 
-/// The credentials this server has.
+/// The credentials this server has of its own.
 pub(crate) struct Credentials {
     file: Option<PathBuf>,
     loaded: Mutex<Loaded>,
@@ -93,15 +94,25 @@ impl Credentials {
         }
     }
 
-    /// What may open `repository` on `host`, the most specific first.
-    pub(crate) async fn find(&self, host: &str, repository: &str) -> Vec<Credential> {
-        let config = self.current();
-        let mut found = Vec::new();
-        if let Some(helper) = config.helper(host) {
-            found.extend(self.ask(helper, host).await);
-        }
-        found.extend(config.matching(host, repository));
+    /// What may open `repository` on `host`, in the order in which it is tried: what the namespace has handed over,
+    /// then what is this server's own. Of each the most specific first.
+    pub(crate) async fn find(&self, secrets: &PullSecrets, host: &str, repository: &str) -> Vec<Credential> {
+        let mut found = secrets.matching(host, repository);
+        // Each side for itself: a namespace that hands over many does not shut out the server's own.
         found.truncate(limits::CREDENTIALS);
+        let config = self.current();
+        let mut own = Vec::new();
+        if let Some(helper) = config.helper(host) {
+            own.extend(self.ask(helper, host).await);
+        }
+        own.extend(config.matching(host, repository));
+        own.truncate(limits::CREDENTIALS);
+        // A registry counts wrong passwords: none is shown to it twice.
+        for credential in own {
+            if !found.contains(&credential) {
+                found.push(credential);
+            }
+        }
         found
     }
 
@@ -152,24 +163,28 @@ fn server_name(host: &str) -> &str {
 #[serde(rename_all = "camelCase")]
 struct DockerConfig {
     #[serde(default)]
-    auths: BTreeMap<String, Auth>,
+    auths: Auths,
     #[serde(default)]
     creds_store: String,
     #[serde(default)]
     cred_helpers: BTreeMap<String, String>,
 }
 
+/// Entries by registry, as a person wrote it.
+pub(crate) type Auths = BTreeMap<String, Auth>;
+
+/// One entry.
 #[derive(Deserialize, Default)]
-struct Auth {
+pub(crate) struct Auth {
     /// `user:password` in base64.
     #[serde(default)]
-    auth: String,
+    pub(crate) auth: String,
     #[serde(default)]
-    username: String,
+    pub(crate) username: String,
     #[serde(default)]
-    password: String,
+    pub(crate) password: String,
     #[serde(default)]
-    identitytoken: String,
+    pub(crate) identitytoken: String,
 }
 
 impl DockerConfig {
@@ -193,22 +208,30 @@ impl DockerConfig {
             .filter(|h| !h.is_empty())
     }
 
-    fn matching(&self, host: &str, repository: &str) -> impl Iterator<Item = Credential> {
-        let mut matches: Vec<_> = self
-            .auths
-            .iter()
-            .filter_map(|(key, auth)| Some((Pattern::parse(key)?, auth)))
-            .filter(|(pattern, _)| pattern.matches(host, repository))
-            .collect();
-        // Stable: what is equally specific stays in the order of its names.
-        matches.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.specificity()));
-        matches.into_iter().filter_map(|(_, auth)| auth.credential())
+    fn matching(&self, host: &str, repository: &str) -> Vec<Credential> {
+        matching(&self.auths, host, repository)
     }
+}
+
+/// What may open `repository` on `host`, the most specific first.
+pub(crate) fn matching<'a>(
+    entries: impl IntoIterator<Item = (&'a String, &'a Auth)>,
+    host: &str,
+    repository: &str,
+) -> Vec<Credential> {
+    let mut matches: Vec<_> = entries
+        .into_iter()
+        .filter_map(|(key, auth)| Some((Pattern::parse(key)?, auth)))
+        .filter(|(pattern, _)| pattern.matches(host, repository))
+        .collect();
+    // Stable: what is equally specific stays in its order.
+    matches.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.specificity()));
+    matches.into_iter().filter_map(|(_, auth)| auth.credential()).collect()
 }
 
 impl Auth {
     /// `None` for the empty entries that `docker login` leaves when a helper keeps the secret.
-    fn credential(&self) -> Option<Credential> {
+    pub(crate) fn credential(&self) -> Option<Credential> {
         if !self.identitytoken.is_empty() {
             return Some(Credential::Identity(Secret::new(&*self.identitytoken)));
         }
@@ -229,14 +252,14 @@ impl Auth {
 }
 
 /// The key of an entry: `host[:port][/path]`, labels of the host with `*`, perhaps dressed up as a URL.
-struct Pattern<'a> {
+pub(crate) struct Pattern<'a> {
     host: &'a str,
     port: &'a str,
     path: &'a str,
 }
 
 impl<'a> Pattern<'a> {
-    fn parse(key: &'a str) -> Option<Self> {
+    pub(crate) fn parse(key: &'a str) -> Option<Self> {
         let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = key.split_once('/').unwrap_or((key, ""));
         let path = path.trim_matches('/');
@@ -343,7 +366,7 @@ mod tests {
     /// Who would be tried, in order.
     fn tried(config: &str, host: &str, repository: &str) -> String {
         let config: DockerConfig = serde_json::from_str(config).expect(config);
-        let users = config.matching(host, repository).map(|credential| match credential {
+        let users = config.matching(host, repository).into_iter().map(|credential| match credential {
             Credential::Password { user, .. } => user,
             Credential::Identity(token) => format!("token {}", token.expose()),
             Credential::Anonymous => "nobody".into(),
@@ -436,7 +459,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("config.json");
         let credentials = Credentials::new(Some(directory.path()));
-        let users = async || credentials.find("a.b", "x").await.len();
+        let users = async || credentials.find(&PullSecrets::default(), "a.b", "x").await.len();
         assert_eq!(users().await, 0, "no file, no credentials");
         std::fs::write(&file, r#"{"auths":{"a.b":{"auth":"dXNlcjpwYXNz"}}}"#).expect("written");
         assert_eq!(users().await, 1);

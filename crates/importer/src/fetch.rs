@@ -19,6 +19,7 @@ use crate::few::few;
 use crate::limits;
 use crate::manifest::{self, Manifest};
 use crate::pace::Turn;
+use crate::pull_secrets::PullSecrets;
 use crate::registry::{self, Source};
 
 /// What becomes of an index (manifest list).
@@ -44,6 +45,8 @@ pub struct ImageRequest {
     pub prefer_os: Option<String>,
     /// Architecture to take from an index, in Go's words (`amd64`); `None`: this machine's.
     pub prefer_arch: Option<String>,
+    /// What the namespace that wants it has handed over. Tried before the server's own credentials.
+    pub secrets: PullSecrets,
 }
 
 /// One image fetched.
@@ -140,18 +143,23 @@ impl Importer {
     }
 
     /// The tags of a repository, all pages, in the registry's order, each once. Tags that are no tags are left
-    /// out; an empty one is taken for `latest` (spec §3.3).
+    /// out; an empty one is taken for `latest` (spec §3.3). `secrets` are those of the namespace that wants them.
     ///
     /// # Errors
     /// Why no source gave them.
-    pub async fn tags(&self, repository: &ImageReference, insecure: bool) -> Result<Vec<String>, Failure> {
+    pub async fn tags(
+        &self,
+        repository: &ImageReference,
+        insecure: bool,
+        secrets: &PullSecrets,
+    ) -> Result<Vec<String>, Failure> {
         let reference = checked(repository)?;
         let asked = Asked::Tags(repository);
         let sources = registry::sources(&self.inner.config, &reference, insecure)?;
         let fetch = async {
             let mut failures = Vec::new();
             for source in &sources {
-                match self.tags_from(source).await {
+                match self.tags_from(source, secrets).await {
                     Ok(tags) => return Ok(tags),
                     Err(fault) => failures.push(failure::explain(asked, &fault)),
                 }
@@ -199,7 +207,7 @@ impl Importer {
         let ask = async {
             let mut busy = None;
             for source in self.willing(&sources) {
-                match self.probe_at(source, &reference, &turn).await {
+                match self.probe_at(source, &reference, &request.secrets, &turn).await {
                     Ok(Some(digest)) => return Probe::Digest(digest),
                     Ok(None) => {}
                     Err(fault) => {
@@ -225,9 +233,10 @@ impl Importer {
         &self,
         source: &Source,
         reference: &ImageReference,
+        secrets: &PullSecrets,
         turn: &Turn,
     ) -> Result<Option<Digest>, Fault> {
-        let mut connection = self.connect(source, Some(turn)).await?;
+        let mut connection = self.connect(source, secrets, Some(turn)).await?;
         let place = reference.digest.as_ref().map_or(reference.tag.as_str(), Digest::as_str);
         let answer = connection.head(&format!("manifests/{place}"), manifest::ACCEPT).await?;
         Ok(answer.header("docker-content-digest").and_then(|digest| Digest::parse(digest).ok()))
@@ -257,9 +266,10 @@ impl Importer {
     async fn connect<'a>(
         &'a self,
         source: &'a Source,
+        secrets: &PullSecrets,
         turn: Option<&'a Turn>,
     ) -> Result<Connection<'a>, Fault> {
-        let credentials = self.inner.credentials.find(&source.host, &source.repository).await;
+        let credentials = self.inner.credentials.find(secrets, &source.host, &source.repository).await;
         Connection::open(&self.inner.client, &self.inner.known, source, credentials, turn).await
     }
 
@@ -271,7 +281,7 @@ impl Importer {
         now: Timestamp,
     ) -> Result<Fetched, Failure> {
         let explain = |fault: Fault| failure::explain(Asked::Image(reference), &fault);
-        let mut connection = self.connect(source, None).await.map_err(explain)?;
+        let mut connection = self.connect(source, &request.secrets, None).await.map_err(explain)?;
         let mut fetch = Fetch { connection: &mut connection, typed: &request.reference, blobs: Vec::new() };
 
         let wanted = reference.digest.as_ref();
@@ -308,8 +318,8 @@ impl Importer {
         }
     }
 
-    async fn tags_from(&self, source: &Source) -> Result<Vec<String>, Fault> {
-        let mut connection = self.connect(source, None).await?;
+    async fn tags_from(&self, source: &Source, secrets: &PullSecrets) -> Result<Vec<String>, Fault> {
+        let mut connection = self.connect(source, secrets, None).await?;
         let tags = Self::pages(&mut connection).await;
         tags.map_err(|fault| connection.scrubbed(fault))
     }

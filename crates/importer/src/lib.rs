@@ -12,6 +12,7 @@
 //! | `registry`      | mirrors, blocked hosts: where to ask                                  |
 //! | `auth`          | pings, challenges, tokens: how to be let in                           |
 //! | `credentials`   | Docker's `config.json` and its helpers: with what                     |
+//! | `pull_secrets`  | the same, handed over by the people of a namespace                    |
 //! | `client`        | HTTP: time and size limits, redirects, second tries                   |
 //! | `pace`          | a budget of requests for each host                                    |
 //! | `manifest`      | manifests and configurations, bytes to facts                          |
@@ -30,6 +31,7 @@ mod limits;
 mod manifest;
 mod memory;
 mod pace;
+mod pull_secrets;
 mod registry;
 mod scrub;
 
@@ -38,3 +40,4 @@ pub use failure::invalid_reference;
 pub use fetch::{Fetched, ImageRequest, ImportMode, Importer, Probe, Wait};
 pub use manifest::default_platform;
 pub use pace::Turn;
+pub use pull_secrets::{PullSecret, PullSecretError, PullSecrets};

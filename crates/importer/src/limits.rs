@@ -49,9 +49,11 @@ pub(crate) const IDLE_CONNECTIONS: usize = 16;
 pub(crate) const PING_TTL: Duration = Duration::from_secs(60);
 /// Most pings and most tokens that are remembered.
 pub(crate) const REMEMBERED: usize = 1_000;
-/// Most credentials that are tried for one repository.
+/// Most credentials that are tried for one repository, of a namespace's and of the server's own each.
 pub(crate) const CREDENTIALS: usize = 8;
 /// Largest `config.json`, in bytes.
 pub(crate) const CREDENTIALS_FILE_BYTES: u64 = 1 << 20;
+/// Largest Docker configuration that a namespace may hand over, in bytes: some hundred registries.
+pub(crate) const PULL_SECRET_BYTES: usize = 64 << 10;
 /// How long a credential helper may think.
 pub(crate) const HELPER_TIME: Duration = Duration::from_secs(10);

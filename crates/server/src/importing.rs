@@ -12,11 +12,12 @@ use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage
 use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, PlannedRepository, preferred_platform};
 use tagtrail_domain::order::prioritize;
 use tagtrail_domain::tag::ImportMode;
-use tagtrail_domain::{Digest, Failure, FailureKind, ImageReference, Stream, TagName};
+use tagtrail_domain::{Digest, Failure, FailureKind, ImageReference, Namespace, Stream, TagName};
 use tagtrail_event_log::blobs::BlobStore;
-use tagtrail_importer::{Fetched, ImageRequest, Importer, Probe, Turn, Wait};
+use tagtrail_importer::{Fetched, ImageRequest, Importer, Probe, PullSecrets, Turn, Wait};
 
 use crate::outside::Outside;
+use crate::secrets::Secrets;
 
 /// How many images of one import are asked for at a time.
 const AT_ONCE: usize = 4;
@@ -29,6 +30,7 @@ const BYTES_AT_ONCE: usize = 256 << 20;
 pub(crate) struct Importing {
     importer: Importer,
     blobs: Arc<BlobStore>,
+    secrets: Arc<Secrets>,
     outside: Outside,
     max_images_per_repository: usize,
 }
@@ -93,10 +95,11 @@ impl Importing {
     pub(crate) fn new(
         importer: Importer,
         blobs: Arc<BlobStore>,
+        secrets: Arc<Secrets>,
         outside: Outside,
         max_images_per_repository: usize,
     ) -> Self {
-        Self { importer, blobs, outside, max_images_per_repository }
+        Self { importer, blobs, secrets, outside, max_images_per_repository }
     }
 
     /// A turn at the registry of an image, for a check that nobody waits for.
@@ -112,13 +115,19 @@ impl Importing {
         self.importer.give_back(turn);
     }
 
-    /// Asks what a tag of a registry names, without fetching it.
-    pub(crate) async fn probe(&self, image: &PlannedImage, turn: Turn) -> Probe {
-        self.importer.probe(&request(image), turn).await
+    /// Asks what a tag of a registry names, without fetching it, with the secrets of a namespace.
+    pub(crate) async fn probe(&self, namespace: &Namespace, image: &PlannedImage, turn: Turn) -> Probe {
+        self.importer.probe(&request(image, &self.secrets.of(namespace)), turn).await
     }
 
-    /// Asks for everything in a plan. `stream` is what it was planned on.
-    pub(crate) async fn ask(&self, plan: ImportPlan, stream: Option<&Stream>) -> Answer {
+    /// Asks for everything in a plan, with the secrets that the namespace has now. `stream` is what it was planned on.
+    pub(crate) async fn ask(
+        &self,
+        namespace: &Namespace,
+        plan: ImportPlan,
+        stream: Option<&Stream>,
+    ) -> Answer {
+        let secrets = self.secrets.of(namespace);
         let mut answer = Answer {
             images: Vec::new(),
             additional_tags: Vec::new(),
@@ -129,7 +138,7 @@ impl Importing {
         };
         let mut wanted: Vec<(PlannedImage, bool)> = Vec::new();
         if let Some(repository) = plan.repository {
-            match self.importer.tags(&repository.reference, repository.policy.insecure).await {
+            match self.importer.tags(&repository.reference, repository.policy.insecure, &secrets).await {
                 Ok(tags) => {
                     let (taken, left) = by_priority(tags, self.max_images_per_repository);
                     let images = taken.into_iter().map(|tag| (of_repository(&repository, tag, stream), true));
@@ -140,15 +149,19 @@ impl Importing {
             }
         }
         wanted.extend(plan.images.into_iter().map(|image| (image, false)));
-        answer.images = self.fetch_all(wanted).await;
+        answer.images = self.fetch_all(wanted, &secrets).await;
         answer
     }
 
     /// Each distinct image is fetched once, even where several tags want it (spec §3.3). The order stays.
-    async fn fetch_all(&self, wanted: Vec<(PlannedImage, bool)>) -> Vec<AnsweredImage> {
+    async fn fetch_all(
+        &self,
+        wanted: Vec<(PlannedImage, bool)>,
+        secrets: &PullSecrets,
+    ) -> Vec<AnsweredImage> {
         let mut distinct: BTreeMap<Question, ImageRequest> = BTreeMap::new();
         for (image, _) in &wanted {
-            distinct.entry(Question::of(image)).or_insert_with(|| request(image));
+            distinct.entry(Question::of(image)).or_insert_with(|| request(image, secrets));
         }
         let held = AtomicUsize::new(0);
         let fetch = async |request: ImageRequest| {
@@ -226,7 +239,7 @@ impl Question {
     }
 }
 
-fn request(image: &PlannedImage) -> ImageRequest {
+fn request(image: &PlannedImage, secrets: &PullSecrets) -> ImageRequest {
     ImageRequest {
         reference: image.reference.clone(),
         insecure: image.policy.insecure,
@@ -236,6 +249,7 @@ fn request(image: &PlannedImage) -> ImageRequest {
         },
         prefer_os: image.prefer_os.clone(),
         prefer_arch: image.prefer_architecture.clone(),
+        secrets: secrets.clone(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `outside`    | the time and fresh ids, from one place                              |
 //! | `writer`     | the one writer: decide, append, make visible, answer                |
 //! | `importing`  | asking registries, never inside the writer                          |
+//! | `secrets`    | credentials of a namespace, beside the log                          |
 //! | `work`       | what is to be done without anybody asking                           |
 //! | `background` | doing it: imports that were asked for, and checks                   |
 //! | `images`     | images as people see them                                           |
@@ -22,6 +23,7 @@ mod images;
 mod importing;
 mod metrics;
 mod outside;
+mod secrets;
 mod start;
 mod work;
 mod writer;

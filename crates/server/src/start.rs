@@ -26,6 +26,7 @@ use crate::grpc::{Services, errors};
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
+use crate::secrets::Secrets;
 use crate::work::Work;
 use crate::writer::Writer;
 
@@ -92,6 +93,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let listens = grpc_listener.local_addr().map_err(system("cannot listen"))?;
     let http_listens = http_listener.local_addr().map_err(system("cannot listen"))?;
     let blobs = Arc::new(BlobStore::open(&config.data_dir).map_err(system("cannot open the blobs"))?);
+    let (secrets, damaged) =
+        Secrets::open(&config.data_dir).map_err(system("cannot read the pull secrets"))?;
+    let secrets = Arc::new(secrets);
+    for finding in &damaged {
+        tracing::warn!("{finding}");
+    }
+    findings.extend(damaged);
     let (view, opened) = View::open(&config.data_dir.join("view"), &*log)?;
     let view = Arc::new(view);
     findings.extend(found(&opened, log.head()));
@@ -105,14 +113,20 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let work = Arc::new(Work::new(config.import.intervals, move || chance.fraction()));
     let (writer, queue) = Writer::new();
     let internal_registry = Some(config.repository.internal.clone()).filter(|host| !host.is_empty());
-    let importing =
-        Importing::new(importer, blobs.clone(), outside.clone(), config.import.max_images_per_repository);
+    let importing = Importing::new(
+        importer,
+        blobs.clone(),
+        secrets.clone(),
+        outside.clone(),
+        config.import.max_images_per_repository,
+    );
     let services = Services {
         config: Arc::new(config),
         log: log.clone(),
         view: view.clone(),
         images: Images { view: view.clone(), blobs },
         importing: importing.clone(),
+        secrets,
         work: work.clone(),
         writer: writer.clone(),
         outside: outside.clone(),
@@ -289,6 +303,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
     use v1::image_stream_service_server::ImageStreamServiceServer;
     use v1::import_service_server::ImportServiceServer;
     use v1::schedule_service_server::ScheduleServiceServer;
+    use v1::secret_service_server::SecretServiceServer;
     use v1::tag_service_server::TagServiceServer;
 
     macro_rules! gated {
@@ -310,6 +325,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
         .add_service(gated!(ImportServiceServer))
         .add_service(gated!(ScheduleServiceServer))
         .add_service(gated!(ImageServiceServer))
+        .add_service(gated!(SecretServiceServer))
         .add_service(gated!(EventServiceServer))
         .add_service(gated!(AdminServiceServer))
 }

@@ -115,6 +115,18 @@ fn names_references_and_digests() {
     refused.check("get nonsense", "nonsense");
     refused.check("get is -o nonsense", "nonsense");
     refused.check("get is -l a==b==c", "a==b==c");
+    refused.check("create secret docker-registry reg", "either --from-file or the combination of");
+    refused.check("create secret docker-registry", "exactly one NAME is required, got 0");
+    refused.check("create secret generic reg", "give --type=kubernetes.io/dockerconfigjson");
+    refused.check(
+        "create secret docker-registry reg --from-file=/no/such",
+        "error reading /no/such: no such file",
+    );
+    refused.check("create secret docker-registry reg --from-file=/dev/null", "is not a Docker configuration");
+    refused.check("get secret reg", "secrets \"reg\" not found");
+    refused.check("delete secret reg", "secrets \"reg\" not found");
+    refused.check("delete secrets -l a=b", "secrets have no labels");
+    refused.check("delete secret reg --request-id=x", "--request-id is for what stands in the log");
     // A namespace that cannot be holds nothing, and nothing can be put there.
     refused.check("get is app -n No/Such", "No/Such");
     refused.check("create imagestream new -n No/Such", "No/Such");

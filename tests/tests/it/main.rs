@@ -8,6 +8,8 @@ mod kill;
 mod recorded;
 mod registry;
 mod schedule;
+mod secrets;
 mod selecting;
 mod serve;
+mod ssrf;
 mod transcripts;

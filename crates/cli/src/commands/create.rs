@@ -1,4 +1,4 @@
-//! `tagtrail create imagestream|imagestreamtag` (spec §4.9).
+//! `tagtrail create imagestream|imagestreamtag` (spec §4.9); `create secret` is in [`secret`].
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use tagtrail_api::v1::{
 };
 use tagtrail_domain::ImageReference;
 
+use crate::commands::secret;
 use crate::commands::tag::{import_mode, reference_policy};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -26,6 +27,9 @@ pub(crate) enum Create {
     /// Create a tag
     #[command(visible_alias = "istag")]
     Imagestreamtag(TagArgs),
+    /// Create a pull secret: credentials for registries
+    #[command(subcommand)]
+    Secret(secret::Create),
 }
 
 /// An empty image stream.
@@ -91,6 +95,7 @@ pub(crate) async fn run(create: Create, context: &mut Context) -> Result<(), Fai
     match create {
         Create::Imagestream(args) => stream(args, context).await,
         Create::Imagestreamtag(args) => tag(args, context).await,
+        Create::Secret(create) => secret::run(create, context).await,
     }
 }
 
@@ -198,7 +203,7 @@ async fn create(
 }
 
 /// How what was created is shown.
-enum Output {
+pub(super) enum Output {
     Sentence,
     Name,
     Json,
@@ -206,7 +211,7 @@ enum Output {
 }
 
 impl Output {
-    fn parse(format: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn parse(format: Option<&str>) -> Result<Self, Failure> {
         match format {
             None | Some("") => Ok(Self::Sentence),
             Some("name") => Ok(Self::Name),
@@ -218,7 +223,7 @@ impl Output {
         }
     }
 
-    fn print(&self, name: &str, dry_run: DryRun, object: impl FnOnce() -> Value) -> String {
+    pub(super) fn print(&self, name: &str, dry_run: DryRun, object: impl FnOnce() -> Value) -> String {
         match self {
             Self::Sentence => format!("{name} created{}\n", dry_run.remark()),
             Self::Name => format!("{name}\n"),
@@ -228,7 +233,7 @@ impl Output {
     }
 }
 
-fn one_name(names: &[String], kind: &str) -> Result<String, Failure> {
+pub(super) fn one_name(names: &[String], kind: &str) -> Result<String, Failure> {
     match names {
         [name] => Ok(name.clone()),
         _ => Err(Failure::Usage {

@@ -1,16 +1,17 @@
-//! `tagtrail delete is|istag` (spec §4.9). What is deleted goes from sight; its events stay.
+//! `tagtrail delete is|istag|secret` (spec §4.9). What is deleted goes from sight; its events stay. Secrets have none.
 
 use tagtrail_api::v1::{DeleteImageStreamRequest, DeleteTagRequest};
 
 use crate::client::Client;
 use crate::commands::finder::{self, Finder};
+use crate::commands::secret;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fields::FieldSelector;
 use crate::flags::{DryRun, dry_run, on_off};
 use crate::kinds::{Kind, Targets, stream_and_tag};
 
-/// Delete image streams or tags. The log keeps what they were.
+/// Delete image streams or tags, of which the log keeps what they were, or secrets, which are gone.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// TYPE NAME..., or TYPE/NAME...
@@ -106,6 +107,9 @@ async fn delete_each(
         let deleted = match args.dry_run {
             DryRun::No => delete(finder.client, context, *written, *kind, name).await,
             DryRun::Client => refuse_images(*kind),
+            DryRun::Server if *kind == Kind::Secret => {
+                secret::delete(finder.client, context, name, true).await
+            }
             DryRun::Server => would_delete(finder, *kind, name).await,
         };
         *written += 1;
@@ -132,6 +136,9 @@ async fn delete(
     name: &str,
 ) -> Result<(), Failure> {
     refuse_images(kind)?;
+    if kind == Kind::Secret {
+        return secret::delete(client, context, name, false).await;
+    }
     let namespace = context.namespace.clone();
     let write = Some(context.write_options(index));
     if kind == Kind::Stream {
@@ -163,7 +170,7 @@ async fn would_delete(finder: &Finder<'_>, kind: Kind, name: &str) -> Result<(),
 
 fn refuse_images(kind: Kind) -> Result<(), Failure> {
     match kind {
-        Kind::Stream | Kind::StreamTag | Kind::ImageTag => Ok(()),
+        Kind::Stream | Kind::StreamTag | Kind::ImageTag | Kind::Secret => Ok(()),
         Kind::StreamImage | Kind::Image => {
             Err(Failure::client("images are never deleted: delete the tags that point to them"))
         }

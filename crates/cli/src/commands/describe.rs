@@ -12,6 +12,7 @@ use crate::print::age::Now;
 use crate::print::describe;
 use crate::print::image::{self, Presentation};
 use crate::print::schedule;
+use crate::print::secret;
 use crate::print::table::Object;
 
 /// Tell all about objects. A name that fits none stands for all that begin with it.
@@ -101,7 +102,10 @@ async fn of_object(
     object: &Object,
     now: Now,
 ) -> Result<String, Failure> {
-    let namespace = object.stream().map_or(finder.namespace, |stream| &stream.namespace);
+    let namespace = match object.namespace() {
+        "" => finder.namespace,
+        own => own,
+    };
     let there = Finder { namespace, ..*finder };
     of_name(client, &there, object.kind(), &object.name(), now).await
 }
@@ -138,6 +142,7 @@ async fn of_name(
         }
         Object::Image(found) => Ok(image::block(&found, &Presentation::default(), now)),
         Object::Scheduled(tag) => Ok(schedule::in_words(&tag, now)),
+        Object::Secret(found) => Ok(secret::in_words(&found)),
         Object::Stream(_) => Err(client.nonsense()),
     }
 }

@@ -51,6 +51,12 @@ impl Finder<'_> {
                 let found = tags.into_iter().find(|scheduled| scheduled.tag == tag);
                 found.map(Object::Scheduled).ok_or_else(|| not_scheduled(name))
             }
+            Kind::Secret => {
+                let found = client.list_secrets(namespace).await?.into_iter().find(|s| s.name == name);
+                found
+                    .map(Object::Secret)
+                    .ok_or_else(|| Failure::server("NotFound", &format!("secrets \"{name}\" not found")))
+            }
         }
     }
 
@@ -76,6 +82,14 @@ impl Finder<'_> {
                     tags.retain(|tag| meant.contains(&(&*tag.namespace, &*tag.stream)));
                 }
                 return Ok(tags.into_iter().map(Object::Scheduled).collect());
+            }
+            // Nothing but their names tells them apart: a selector must not take all of them.
+            Kind::Secret if !selector.is_empty() => {
+                return Err(Failure::client("secrets have no labels to select them by: give their names"));
+            }
+            Kind::Secret => {
+                let secrets = self.client.list_secrets(self.namespace).await?;
+                return Ok(secrets.into_iter().map(Object::Secret).collect());
             }
             Kind::Stream | Kind::StreamTag | Kind::ImageTag => {}
         }

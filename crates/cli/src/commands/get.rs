@@ -11,7 +11,7 @@ use crate::print::output::{View, Wanted};
 use crate::print::table::{Layout, Object};
 
 /// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image, schedule (tags that
-/// are checked again).
+/// are checked again), secret (credentials for registries, never their value).
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
@@ -177,7 +177,7 @@ mod tests {
                 Kind::ImageTag => {
                     streams.iter().flat_map(|s| table::tags_of(s, false)).map(Object::ImageTag).collect()
                 }
-                Kind::StreamImage | Kind::Image | Kind::Scheduled => Vec::new(),
+                Kind::StreamImage | Kind::Image | Kind::Scheduled | Kind::Secret => Vec::new(),
             }
         };
         let objects: Vec<Object> = match &targets {

@@ -13,6 +13,7 @@ pub(crate) mod import_image;
 pub(crate) mod label;
 mod metadata;
 pub(crate) mod project;
+pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod set;
 pub(crate) mod status;

@@ -21,6 +21,15 @@ impl Now {
         let since = self.0.timestamp_millis() - moment.seconds.saturating_mul(1000);
         format!("{} ago", words((since / 1000).clamp(0, LONGEST_SECONDS)))
     }
+
+    /// `3m20s`: the age that kubectl prints where an object has a column for it.
+    pub(crate) fn age(self, moment: Option<&Moment>) -> String {
+        let Some(moment) = moment else { return "<unknown>".into() };
+        match self.0.timestamp() - moment.seconds {
+            ..-1 => "<invalid>".into(),
+            since => short(since.max(0)),
+        }
+    }
 }
 
 /// The moment in RFC 3339, UTC, to the second: `2026-11-23T12:46:07Z`.
@@ -51,6 +60,26 @@ fn words(seconds: i64) -> String {
     }
 }
 
+/// Two numbers where one would be too rough (`HumanDuration` of Kubernetes' `apimachinery`).
+fn short(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let two = |large: i64, unit: &str, small: i64, of: &str| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit}{small}{of}"),
+    };
+    match () {
+        () if seconds < 120 => format!("{seconds}s"),
+        () if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
+        () if minutes < 180 => format!("{minutes}m"),
+        () if hours < 8 => two(hours, "h", minutes % 60, "m"),
+        () if hours < 48 => format!("{hours}h"),
+        () if hours < 24 * 8 => two(days, "d", hours % 24, "h"),
+        () if days < 365 * 2 => format!("{days}d"),
+        () if days < 365 * 8 => two(days / 365, "y", days % 365, "d"),
+        () => format!("{}y", days / 365),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +104,36 @@ mod tests {
         let checked = rows::check(include_str!("tables/ages.txt"), |age| words(seconds(age)));
         assert!(checked >= 100, "only {checked} rows");
         assert_eq!(words(LONGEST_SECONDS), "292 years");
+    }
+
+    #[test]
+    fn short_ages_read_as_they_do_in_kubectl() {
+        let now = Now(DateTime::<Utc>::from_timestamp(1_000_000_000, 0).expect("valid"));
+        let check = |seconds: i64, want: &str| {
+            let moment = Moment { seconds: 1_000_000_000 - seconds, nanos: 0 };
+            assert_eq!(now.age(Some(&moment)), want, "{seconds}");
+        };
+        let (minute, hour, day) = (60, 3600, 86_400);
+        check(-2, "<invalid>");
+        check(-1, "0s");
+        check(0, "0s");
+        check(119, "119s");
+        check(120, "2m");
+        check(200, "3m20s");
+        check(10 * minute - 1, "9m59s");
+        check(10 * minute + 59, "10m");
+        check(3 * hour - 1, "179m");
+        check(3 * hour, "3h");
+        check(7 * hour + 5 * minute, "7h5m");
+        check(8 * hour + 5 * minute, "8h");
+        check(2 * day - 1, "47h");
+        check(2 * day, "2d");
+        check(3 * day + 4 * hour, "3d4h");
+        check(8 * day + 4 * hour, "8d");
+        check(730 * day - 1, "729d");
+        check(731 * day, "2y1d");
+        check(8 * 365 * day + 9 * day, "8y");
+        assert_eq!(now.age(None), "<unknown>");
     }
 
     #[test]

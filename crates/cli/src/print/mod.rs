@@ -12,6 +12,7 @@ pub(crate) mod output;
 #[cfg(test)]
 pub(crate) mod rows;
 pub(crate) mod schedule;
+pub(crate) mod secret;
 pub(crate) mod sections;
 pub(crate) mod size;
 pub(crate) mod table;

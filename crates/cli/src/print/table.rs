@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tagtrail_api::v1::{
-    HistoryItem, Image, ImageStream, ImageStreamTag, ReferencePolicy, ScheduledTag, SourceKind, TagSpec,
-    TagStatus,
+    HistoryItem, Image, ImageStream, ImageStreamTag, ReferencePolicy, ScheduledTag, Secret, SourceKind,
+    TagSpec, TagStatus,
 };
 
 use crate::k8s;
 use crate::kinds::Kind;
 use crate::print::age::Now;
-use crate::print::{schedule, tabs};
+use crate::print::{schedule, secret, tabs};
 
 /// Something `get` can show.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) enum Object {
     Image(Image),
     /// A tag that is checked again without anybody asking.
     Scheduled(ScheduledTag),
+    /// Credentials for registries, without their value.
+    Secret(Secret),
 }
 
 /// How the rows are to be shown.
@@ -66,6 +68,7 @@ impl Object {
             Self::StreamImage { .. } => Kind::StreamImage,
             Self::Image(_) => Kind::Image,
             Self::Scheduled(_) => Kind::Scheduled,
+            Self::Secret(_) => Kind::Secret,
         }
     }
 
@@ -79,6 +82,7 @@ impl Object {
             Self::StreamImage { name, .. } => name.clone(),
             Self::Image(image) => image.digest.clone(),
             Self::Scheduled(tag) => format!("{}:{}", tag.stream, tag.tag),
+            Self::Secret(secret) => secret.name.clone(),
         }
     }
 
@@ -87,7 +91,7 @@ impl Object {
         match self {
             Self::Stream(stream) | Self::StreamImage { stream, .. } => Some(stream),
             Self::StreamTag(tag) | Self::ImageTag(tag) => tag.stream.as_ref(),
-            Self::Image(_) | Self::Scheduled(_) => None,
+            Self::Image(_) | Self::Scheduled(_) | Self::Secret(_) => None,
         }
     }
 
@@ -95,6 +99,7 @@ impl Object {
     pub(crate) fn namespace(&self) -> &str {
         match self {
             Self::Scheduled(tag) => &tag.namespace,
+            Self::Secret(secret) => &secret.namespace,
             other => other.stream().map(|stream| stream.namespace.as_str()).unwrap_or_default(),
         }
     }
@@ -108,6 +113,7 @@ impl Object {
             Self::StreamImage { stream, image, name } => k8s::image_stream_image(stream, image, name),
             Self::Image(image) => k8s::whole_image(image),
             Self::Scheduled(tag) => schedule::in_json(tag),
+            Self::Secret(secret) => secret::in_json(secret),
         }
     }
 
@@ -145,6 +151,7 @@ impl Object {
             }
             Self::Image(image) => vec![image.docker_image_reference.clone()],
             Self::Scheduled(tag) => schedule::cells(tag, wide, now),
+            Self::Secret(secret) => secret::cells(secret, now),
         }
     }
 }
@@ -222,6 +229,7 @@ fn headers(kind: Kind, wide: bool) -> &'static [&'static str] {
         (Kind::StreamImage, true) => &["UPDATED", "IMAGE REFERENCE", "IMAGE NAME"],
         (Kind::Image, _) => &["IMAGE REFERENCE"],
         (Kind::Scheduled, wide) => schedule::headers(wide),
+        (Kind::Secret, _) => secret::HEADERS,
     }
 }
 

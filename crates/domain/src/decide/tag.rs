@@ -58,14 +58,26 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
     if renewed {
         spec.generation = draft.generation;
     }
+    let followed = spec.source.as_ref().and_then(|source| source.followed_tag(key));
     draft.happen(Fact::TagSet { tag: tag.clone(), spec });
     if let Some(item) = item {
-        let item = HistoryItem { generation: draft.generation, ..item };
-        if draft.add_item(tag, item, MoveCause::Tag) {
-            draft.follow_aliases(vec![tag.clone()]);
+        let mut moved = Vec::new();
+        for tag in std::iter::once(tag).chain(followed.as_ref().filter(|followed| confirms(draft, followed)))
+        {
+            let item = HistoryItem { generation: draft.generation, ..item.clone() };
+            if draft.add_item(tag, item, MoveCause::Tag) {
+                moved.push(tag.clone());
+            }
         }
+        draft.follow_aliases(moved);
     }
     Ok(())
+}
+
+/// A new alias confirms the newest item of the tag it follows: both get the alias's generation, as in OpenShift. Not while
+/// that tag waits for an import, which would then count as done.
+fn confirms(draft: &Draft<'_>, followed: &TagName) -> bool {
+    draft.stream().tags.get(followed).is_some_and(|state| !state.needs_import())
 }
 
 /// A stream tag that is not to be followed becomes the image it points to now (spec §2.5).

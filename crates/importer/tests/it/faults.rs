@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tagtrail_domain::{Failure, FailureKind, ImageReference};
-use tagtrail_importer::{Config, Fetched, ImportMode, Importer, RegistryConfig, Timeouts};
+use tagtrail_importer::{Config, Fetched, ImportMode, Importer, PullSecrets, RegistryConfig, Timeouts};
 
 use crate::fake::{self, Asked, Fake, OCI_INDEX, Reply};
 use crate::{NOW, request};
@@ -398,7 +398,10 @@ async fn a_registry_that_wants_to_be_left_alone_is_remembered() {
 async fn a_tag_list_has_an_end() {
     let tags = async |fake: &Fake| {
         let repository = ImageReference::parse(&format!("{}/o/a", fake.host)).expect("valid");
-        importer(&fake.host).tags(&repository, false).await.map_err(|f| f.message.replace(&fake.host, "HOST"))
+        importer(&fake.host)
+            .tags(&repository, false, &PullSecrets::default())
+            .await
+            .map_err(|f| f.message.replace(&fake.host, "HOST"))
     };
     let page = |n: usize| (0..n).map(|i| format!("\"t{i}\"")).collect::<Vec<_>>().join(",");
 
@@ -480,7 +483,7 @@ async fn the_guard_stands_at_every_hop() {
         assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
         let here = importer(&fake.host);
         let wish = request(&format!("{}/o/a:1", fake.host), ImportMode::Legacy);
-        let failure = here.tags(&wish.reference, false).await.expect_err("refused");
+        let failure = here.tags(&wish.reference, false, &PullSecrets::default()).await.expect_err("refused");
         assert_eq!(failure.kind, FailureKind::Forbidden, "{target}: {}", failure.message);
         let turn = here.turn(&wish.reference).expect("a turn");
         assert_eq!(here.probe(&wish, turn).await, tagtrail_importer::Probe::Unknown);

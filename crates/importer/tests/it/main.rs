@@ -8,7 +8,7 @@ mod real_registry;
 mod secrets;
 
 use tagtrail_domain::{ImageReference, Timestamp};
-use tagtrail_importer::{ImageRequest, ImportMode};
+use tagtrail_importer::{ImageRequest, ImportMode, PullSecrets};
 
 /// The time of every import here.
 const NOW: Timestamp = Timestamp::new(1_700_000_000, 0);
@@ -21,5 +21,6 @@ fn request(reference: &str, mode: ImportMode) -> ImageRequest {
         mode,
         prefer_os: Some("linux".into()),
         prefer_arch: Some("amd64".into()),
+        secrets: PullSecrets::default(),
     }
 }

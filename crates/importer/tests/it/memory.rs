@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use tagtrail_domain::{FailureKind, ImageReference};
-use tagtrail_importer::{Config, ImportMode, Importer};
+use tagtrail_importer::{Config, ImportMode, Importer, PullSecrets};
 
 use crate::fake::{self, Asked, Fake, OCI_INDEX, Reply};
 use crate::{NOW, request};
@@ -155,5 +155,5 @@ async fn image(fake: &Fake, mode: ImportMode) -> String {
 async fn tags(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String {
     let fake = Fake::start(handler).await;
     let repository = ImageReference::parse(&format!("{}/o/a", fake.host)).expect("valid");
-    importer().tags(&repository, true).await.expect_err("too much").message
+    importer().tags(&repository, true, &PullSecrets::default()).await.expect_err("too much").message
 }

@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tagtrail_domain::{Failure, FailureKind, ImageReference, Timestamp};
-use tagtrail_importer::{Config, Fetched, ImageRequest, ImportMode, Importer, Probe, RegistryConfig};
+use tagtrail_importer::{
+    Config, Fetched, ImageRequest, ImportMode, Importer, Probe, PullSecrets, RegistryConfig,
+};
 
 use crate::{NOW, request};
 
@@ -141,9 +143,9 @@ async fn the_standard_content_is_imported_as_openshift_imported_it() {
     assert_eq!(probe("team/nosuch:v1").await, Probe::Unknown);
 
     let many = ImageReference::parse("team/many").expect("valid");
-    assert_eq!(importer.tags(&many, false).await.expect("listed").len(), 60);
+    assert_eq!(importer.tags(&many, false, &PullSecrets::default()).await.expect("listed").len(), 60);
     let none = ImageReference::parse("docker.io/team/nosuch").expect("valid");
-    let failure = importer.tags(&none, false).await.expect_err("no such repository");
+    let failure = importer.tags(&none, false, &PullSecrets::default()).await.expect_err("no such repository");
     assert_eq!(failure.message, "dockerimage.image.openshift.io \"docker.io/team/nosuch\" not found");
 
     // Recorded failures.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tagtrail_domain::{Failure, FailureKind};
-use tagtrail_importer::{Config, Fetched, ImportMode, Importer};
+use tagtrail_importer::{Config, Fetched, ImportMode, Importer, Probe, PullSecret, PullSecrets};
 
 use crate::fake::{self, Asked, Fake, Reply};
 use crate::{NOW, request};
@@ -157,6 +157,64 @@ async fn an_identity_token_is_posted() {
     fetch(&fake, &config).await.expect("imported");
 }
 
+/// The pull secrets of a namespace that has one login for a host.
+fn secrets(host: &str, user: &str, password: &str) -> PullSecrets {
+    let config = format!(r#"{{"auths":{{"{host}":{{"auth":"{}"}}}}}}"#, basic(user, password));
+    [Arc::new(PullSecret::parse(config.as_bytes()).expect("a pull secret"))].into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_namespaces_secrets_are_tried_before_the_servers_own() {
+    let right = |asked: &Asked| asked.authorization == format!("Basic {}", basic("own", PASSWORD));
+    let fake = Fake::start(move |asked| {
+        let answer = if right(asked) { fake::good(asked) } else { Reply::new(401, "") };
+        answer.header("WWW-Authenticate", "Basic realm=\"x\"")
+    })
+    .await;
+    let host = fake.host.clone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let own = format!(r#"{{"auths":{{"{host}/o":{{"auth":"{}"}}}}}}"#, basic("own", PASSWORD));
+    let importer = importer(directory.path(), &own);
+    let mut wish = request(&format!("{host}/o/a:1"), ImportMode::Legacy);
+    (wish.insecure, wish.secrets) = (true, secrets(&host, "theirs", PASSWORD));
+    importer.image(&wish, NOW).await.expect("the server's own opens");
+    let tried: Vec<_> = fake.asked().into_iter().filter(|a| a.target.contains("/manifests/")).collect();
+    let tried: Vec<_> = tried.iter().map(|asked| asked.authorization.clone()).collect();
+    let expected = ["theirs", "own"].map(|user| format!("Basic {}", basic(user, PASSWORD)));
+    // Although the server's own is for a longer path.
+    assert_eq!(tried, expected);
+    assert!(!format!("{wish:?}").contains(PASSWORD), "{wish:?}");
+}
+
+/// A token is worth what the credential behind it is worth, and no other namespace gets any of that.
+#[tokio::test]
+async fn a_token_serves_only_who_has_the_credential_behind_it() {
+    let right = format!("Basic {}", basic("ours", PASSWORD));
+    let tokens = Fake::start(move |asked| {
+        let token = if asked.authorization == right { "good" } else { "good-for-nothing" };
+        Reply::ok(format!(r#"{{"token":"{token}","expires_in":300}}"#))
+    })
+    .await;
+    let challenge = format!("Bearer realm=\"http://{}/token\",service=\"s\"", tokens.host);
+    let registry = guarded(challenge, "Bearer good".into());
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let fake = Fake::start(move |asked| registry(asked).header("Docker-Content-Digest", &*digest)).await;
+    let config = Config { allow_private_networks: true, requests_per_second: 1_000.0, ..Config::default() };
+    let importer = Importer::new(config).expect("good");
+    let ours = secrets(&fake.host, "ours", PASSWORD);
+    let theirs = secrets(&fake.host, "theirs", PASSWORD);
+    let mut wish = request(&format!("{}/o/a:1", fake.host), ImportMode::Legacy);
+    wish.insecure = true;
+    for _ in 0..2 {
+        for (secrets, opens) in [(&ours, true), (&theirs, false), (&PullSecrets::default(), false)] {
+            wish.secrets = secrets.clone();
+            assert_eq!(importer.image(&wish, NOW).await.is_ok(), opens, "{:?}", tokens.asked());
+            let named = importer.probe(&wish, importer.turn(&wish.reference).expect("a turn")).await;
+            assert_eq!(matches!(named, Probe::Digest(_)), opens, "{named:?}");
+        }
+    }
+}
+
 /// Everything that is logged on this thread, at every level, until the guard is dropped.
 fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
     struct Pen(Arc<Mutex<Vec<u8>>>);
@@ -226,7 +284,7 @@ async fn canaries_do_not_sing() {
             wish.insecure = true;
 
             let image = importer.image(&wish, NOW).await.expect_err("every answer is bad");
-            let tags = importer.tags(&wish.reference, true).await;
+            let tags = importer.tags(&wish.reference, true, &PullSecrets::default()).await;
             let probe = importer.probe(&wish, importer.turn(&wish.reference).expect("a turn")).await;
             let shown = format!("{image:?} {tags:?} {probe:?}");
             for canary in &canaries {

@@ -10,7 +10,7 @@ use tagtrail_domain::check::{Reason, unmoved};
 use tagtrail_domain::command::ImportOrigin;
 use tagtrail_domain::event::HistoryChange;
 use tagtrail_domain::import_plan::{ImportPlan, PlannedImage, is_scheduled, plan_tag};
-use tagtrail_domain::{Digest, Fact, ImageReference, Stream, TagName, TagState};
+use tagtrail_domain::{Digest, Fact, ImageReference, Stream, StreamKey, TagName, TagState};
 use tagtrail_importer::{Probe, Turn, default_platform};
 
 use super::{Background, NotTaken, until};
@@ -76,10 +76,10 @@ impl Background {
             self.importing.give_back(turn);
             return self.fetch(check, stream, tag, image, Vec::new()).await;
         };
-        match self.importing.probe(&image, turn).await {
+        match self.importing.probe(&check.key.namespace, &image, turn).await {
             Probe::Digest(digest) if digest == named => Ok((Outcome::Unchanged, None)),
             Probe::Digest(_) => {
-                let along = self.moved_along(&check.tag, stream, &image).await;
+                let along = self.moved_along(&check.key, &check.tag, stream, &image).await;
                 self.fetch(check, stream, tag, image, along).await
             }
             Probe::Unknown => self.fetch(check, stream, tag, image, Vec::new()).await,
@@ -97,7 +97,13 @@ impl Background {
     /// Other tags of the stream on the same schedule that follow the same repository and have moved as well: what was
     /// pushed together arrives in one commit, as OpenShift's one import for all of them has it (spec §3.8). Asked as
     /// far as the registry's budget goes; the rest comes when it is due.
-    async fn moved_along(&self, tag: &TagName, stream: &Stream, image: &PlannedImage) -> Vec<PlannedImage> {
+    async fn moved_along(
+        &self,
+        key: &StreamKey,
+        tag: &TagName,
+        stream: &Stream,
+        image: &PlannedImage,
+    ) -> Vec<PlannedImage> {
         let others = stream.tags.iter().filter(|(name, state)| *name != tag && is_scheduled(state));
         let candidates = others.filter_map(|(name, state)| {
             let other = plan_tag(name, state)?;
@@ -107,7 +113,8 @@ impl Background {
         let mut moved = Vec::new();
         for (other, named) in candidates.take(MOST_ALONG) {
             let Ok(turn) = self.importing.turn(&other.reference) else { break };
-            if matches!(self.importing.probe(&other, turn).await, Probe::Digest(digest) if digest != *named) {
+            if matches!(self.importing.probe(&key.namespace, &other, turn).await, Probe::Digest(digest) if digest != *named)
+            {
                 moved.push(other);
             }
         }
@@ -126,7 +133,7 @@ impl Background {
         let uid = Some(stream.uid.clone());
         let images = iter::once(image).chain(along).collect();
         let plan = ImportPlan { images, uid, ..ImportPlan::default() };
-        let answer = self.importing.ask(plan, Some(stream)).await;
+        let answer = self.importing.ask(&check.key.namespace, plan, Some(stream)).await;
         let written = self.write_down(check, tag, &answer).await?;
         match answer.images.first().map(|image| &image.outcome) {
             Some(Ok(fetched)) => {

@@ -85,7 +85,7 @@ impl Background {
             let caused_by = wishes.max().unwrap_or(0);
             let uid = Some(stream.uid.clone());
             let plan = ImportPlan { images: images.to_vec(), uid, ..ImportPlan::default() };
-            let answer = self.importing.ask(plan, Some(stream)).await;
+            let answer = self.importing.ask(&key.namespace, plan, Some(stream)).await;
             let taken = self.take_over(key, &answer, ImportOrigin::Background, caused_by).await;
             if let Err(error) = &taken {
                 tracing::warn!(stream = %key, %error, "an import came to nothing");

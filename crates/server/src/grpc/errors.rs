@@ -12,6 +12,7 @@ use tagtrail_event_log::blobs::BlobError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::secrets::SecretError;
 use crate::writer::WriteError;
 
 /// The domain of the `google.rpc.ErrorInfo` that every refusal carries.
@@ -38,6 +39,23 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         Refusal::Usage(_) => (Code::FailedPrecondition, "USAGE", ("", String::new())),
     };
     status(code, reason, subject, message)
+}
+
+pub(super) fn secret(name: &str, error: SecretError) -> Status {
+    let subject = || Subject { kind: "Secret", name: name.to_owned() };
+    match error {
+        SecretError::Exists(name) => refused(&Refusal::AlreadyExists { resource: "secrets", name }),
+        SecretError::NotFound(name) => refused(&Refusal::NotFound { resource: "secrets", name }),
+        SecretError::Name(message) => refused(&Refusal::Invalid { subject: subject(), message }),
+        SecretError::Value(why) => {
+            // Kubernetes' words; what was handed over is repeated to nobody.
+            let message =
+                format!("data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": {why}");
+            refused(&Refusal::Invalid { subject: subject(), message })
+        }
+        SecretError::TooMany(_) => refused(&Refusal::Usage(error.to_string())),
+        SecretError::Disk(error) => internal(&format!("the secret could not be kept or deleted: {error}")),
+    }
 }
 
 pub(super) fn not_written(error: &WriteError) -> Status {

@@ -32,7 +32,7 @@ impl ImportService for Services {
         let state = self.view.stream(&key);
         self.expect_revision(&key, &origin)?;
         let planned = check(plan(&key, state.life.as_ref(), &wish))?;
-        let answer = self.importing.ask(planned, state.life.as_ref()).await;
+        let answer = self.importing.ask(&key.namespace, planned, state.life.as_ref()).await;
         if request.dry_run {
             return Ok(Response::new(self.answer(&answer, None)));
         }

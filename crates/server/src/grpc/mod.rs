@@ -7,6 +7,7 @@ mod images;
 mod imports;
 mod past;
 mod schedule;
+mod secrets;
 mod streams;
 mod tags;
 
@@ -27,6 +28,7 @@ use crate::convert::Shown;
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
+use crate::secrets::Secrets;
 use crate::work::Work;
 use crate::writer::{Origin, Write, Writer, Written};
 
@@ -38,6 +40,7 @@ pub(crate) struct Services {
     pub(crate) view: Arc<View>,
     pub(crate) images: Images,
     pub(crate) importing: Importing,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) work: Arc<Work>,
     pub(crate) writer: Writer,
     pub(crate) outside: Outside,

@@ -1,6 +1,7 @@
 //! The gRPC contract of `proto/tagtrail/v1/services.proto`, kept by a real server.
 
 mod reads;
+mod secrets;
 mod writes;
 
 use std::future::Future;
@@ -10,6 +11,7 @@ use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
 use tagtrail_api::v1::import_service_client::ImportServiceClient;
+use tagtrail_api::v1::secret_service_client::SecretServiceClient;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tagtrail_api::v1::*;
 use tagtrail_tests::faulty::Faulty;
@@ -65,6 +67,10 @@ impl Api {
 
     pub(crate) fn imports(&self) -> ImportServiceClient<Channel> {
         ImportServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn secrets(&self) -> SecretServiceClient<Channel> {
+        SecretServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn images(&self) -> ImageServiceClient<Channel> {

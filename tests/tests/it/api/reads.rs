@@ -334,7 +334,7 @@ fn health_and_reflection() {
         panic!("{answer:?}")
     };
     let names: BTreeSet<String> = list.service.into_iter().map(|ServiceResponse { name }| name).collect();
-    for service in ["Admin", "Event", "Image", "ImageStream", "Import", "Tag"] {
+    for service in ["Admin", "Event", "Image", "ImageStream", "Import", "Schedule", "Secret", "Tag"] {
         assert!(names.contains(&format!("tagtrail.v1.{service}Service")), "{names:?}");
     }
     assert!(names.contains("grpc.health.v1.Health"), "{names:?}");
