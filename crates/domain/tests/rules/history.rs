@@ -62,7 +62,7 @@ fn order_is_by_insertion_not_by_time() {
         "import p:a --from=x.io/a:1 --confirm = A; import p:b --from=x.io/b:1 = B; tag p:a p:b --alias",
         &[
             "G3 checked",
-            "a := x.io/a:1 g1 [x.io/a@A g1 t1]",
+            "a := x.io/a:1 g1 [x.io/a@A g3 t1]",
             "b := istag p:a g3 [x.io/a@A g3 t1, x.io/b@B g2 t2]",
         ],
     );

@@ -250,7 +250,7 @@ fn the_index_that_an_image_was_chosen_from() {
         "G3: a := x.io/a:1 g3; a = x.io/a@A g3 <M; checked",
     );
     // It goes with the item, wherever that is copied to.
-    check(given, "tag p:a p:b --alias", "G2: b := istag p:a g2; b + x.io/a@A g2 <L");
+    check(given, "tag p:a p:b --alias", "G2: b := istag p:a g2; b + x.io/a@A g2 <L; a = x.io/a@A g2 <L");
     check(given, "tag p:a q:b", "G1: created; b := isimage p@A g1; b + x.io/a@A g1 <L");
     check(
         &format!("{given}; tag p:a p:b --alias"),

@@ -66,7 +66,7 @@ fn what_counts_as_a_change_of_the_stream() {
 fn deleting_a_tag() {
     let given = "import p:a --from=x.io/a:1 --confirm = A; tag p:a p:al --alias";
     let missing = "refused (not found): imagestreamtags.image.openshift.io \"p:a\" not found";
-    check(given, "untag p:a", "G3: a deleted, was x.io/a@A g1");
+    check(given, "untag p:a", "G3: a deleted, was x.io/a@A g2");
     check(&format!("{given}; untag p:a"), "untag p:a", missing); // Case 39.
     check("create p", "untag p:a", missing);
     check("create p", "untag p:bad#tag", &missing.replace("p:a", "p:bad#tag")); // Case 3: no tag, so not found.
