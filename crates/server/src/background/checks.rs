@@ -60,7 +60,7 @@ impl Background {
             tracing::warn!(stream = %check.key, tag = %check.tag, %error, "a check came to nothing");
             (Outcome::Ours(error.to_string()), None)
         });
-        crate::metrics::checked(&outcome, began.elapsed());
+        crate::metrics::checked(outcome.word(), began.elapsed());
         self.work.schedule.done(&check, outcome, seen, self.outside.now(), Instant::now());
     }
 

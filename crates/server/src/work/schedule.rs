@@ -151,6 +151,21 @@ pub(crate) enum Outcome {
     Dropped,
 }
 
+impl Outcome {
+    /// Its word in metrics.
+    #[must_use]
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Moved(_) => "moved",
+            Self::Failed(_) => "failed",
+            Self::PutOff(..) => "put_off",
+            Self::Ours(_) => "ours",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// A check that was made.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
