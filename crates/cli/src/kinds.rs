@@ -29,7 +29,8 @@ impl Kind {
             Some(_) => return None,
         };
         match bare {
-            "is" | "imagestream" | "imagestreams" => Some(Self::Stream),
+            // `all` is a category in Kubernetes. Of what there is here, image streams are in it.
+            "is" | "imagestream" | "imagestreams" | "all" => Some(Self::Stream),
             "istag" | "imagestreamtag" | "imagestreamtags" => Some(Self::StreamTag),
             "itag" | "imagetag" | "imagetags" => Some(Self::ImageTag),
             "isimage" | "imagestreamimage" | "imagestreamimages" => Some(Self::StreamImage),

@@ -183,6 +183,12 @@ pub fn invalid_reference(typed: &str, error: &ReferenceError) -> Failure {
     )
 }
 
+/// Whether the configuration blocks the registry: what [`blocked`] made, and not a refusal of the guard.
+#[must_use]
+pub fn is_blocked(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Forbidden && failure.message.ends_with(" blocked")
+}
+
 /// The configuration blocks this registry.
 pub(crate) fn blocked(host: &str) -> Failure {
     failure(FailureKind::Forbidden, "Forbidden", format!("forbidden: registry {host} blocked"))

@@ -36,7 +36,7 @@ mod registry;
 mod scrub;
 
 pub use config::{Config, ConfigError, RegistryConfig, Timeouts};
-pub use failure::invalid_reference;
+pub use failure::{invalid_reference, is_blocked};
 pub use fetch::{Fetched, ImageRequest, ImportMode, Importer, Probe, Wait};
 pub use manifest::default_platform;
 pub use pace::Turn;

@@ -14,7 +14,7 @@ use tagtrail_domain::order::prioritize;
 use tagtrail_domain::tag::ImportMode;
 use tagtrail_domain::{Digest, Failure, FailureKind, ImageReference, Namespace, Stream, TagName};
 use tagtrail_event_log::blobs::BlobStore;
-use tagtrail_importer::{Fetched, ImageRequest, Importer, Probe, PullSecrets, Turn, Wait};
+use tagtrail_importer::{Fetched, ImageRequest, Importer, Probe, PullSecrets, Turn, Wait, is_blocked};
 
 use crate::outside::Outside;
 use crate::secrets::Secrets;
@@ -64,7 +64,7 @@ impl AnsweredImage {
     #[must_use]
     pub(crate) fn source_tag(&self) -> String {
         // A blocked registry is refused before OpenShift has looked at the tag (spec §3.3).
-        let blocked = matches!(&self.outcome, Err(failure) if failure.kind == FailureKind::Forbidden);
+        let blocked = matches!(&self.outcome, Err(failure) if is_blocked(failure));
         if blocked { String::new() } else { source_tag(&self.planned.reference) }
     }
 }

@@ -108,7 +108,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         context.warn(&format!("No resources found{place}"))?;
     }
     let single = targets.is_single();
-    let view = view.naming_kinds(args.show_kind || has_several_kinds(&targets, &objects));
+    // `all` may be many kinds elsewhere, so kubectl names them even where there is one.
+    let several = has_several_kinds(&targets, &objects) || args.words.iter().any(|word| word == "all");
+    let view = view.naming_kinds(args.show_kind || several);
     // One object that is not there leaves nothing to show; of several, the others are shown.
     if !(objects.is_empty() && (single || args.ignore_not_found)) {
         let mut text = String::new();
