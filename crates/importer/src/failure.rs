@@ -183,7 +183,7 @@ pub fn invalid_reference(typed: &str, error: &ReferenceError) -> Failure {
     )
 }
 
-/// Whether the configuration blocks the registry: what [`blocked`] made, and not a refusal of the guard.
+/// Whether a failure says that the configuration blocks the registry, and is not a refusal of the guard.
 #[must_use]
 pub fn is_blocked(failure: &Failure) -> bool {
     failure.kind == FailureKind::Forbidden && failure.message.ends_with(" blocked")
