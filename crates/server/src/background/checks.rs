@@ -3,7 +3,7 @@
 
 use std::iter;
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use tagtrail_domain::check::{Reason, unmoved};
@@ -20,9 +20,6 @@ use crate::writer::Written;
 
 /// How often a registry may put a tag off before that is written down as a failure of the tag.
 const PATIENCE: u32 = 2;
-/// How often it is measured at least what is late.
-const MEASURED: Duration = Duration::from_secs(5);
-
 /// How many other tags of a stream are asked about when one has moved.
 const MOST_ALONG: usize = 16;
 
@@ -43,8 +40,6 @@ impl Background {
                     tokio::select! {
                         () = arrived => {}
                         () = until(moment) => {}
-                        // What is late gets later while nothing happens.
-                        () = tokio::time::sleep(MEASURED) => {}
                     }
                 }
             }
