@@ -102,6 +102,7 @@ fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
         request_id: format!("request-{number}"),
         request_digest: vec![0xAB; 32],
         caused_by: 0,
+        traceparent: String::new(),
         event,
     };
     (0..).zip(events).map(envelope).collect()

@@ -246,6 +246,8 @@ pub struct Recorded {
     pub request_digest: Vec<u8>,
     /// Sequence of the event that asked for it. 0: none.
     pub caused_by: u64,
+    /// W3C trace context of the request that made it. Empty: none.
+    pub traceparent: String,
     /// What happened.
     pub event: Event,
 }

@@ -67,6 +67,7 @@ fn append(log: &MemoryLog, facts: Vec<Fact>) {
             request_id: String::new(),
             request_digest: Vec::new(),
             caused_by: 0,
+            traceparent: String::new(),
             event: Event { stream_uid: "uid".into(), generation: 1, fact },
         })
     };

@@ -54,6 +54,8 @@ pub(crate) struct Origin {
     pub expected_revision: Option<u64>,
     /// Sequence of the event that asked for this. 0: none.
     pub caused_by: u64,
+    /// W3C trace context of the request. Empty: none.
+    pub traceparent: String,
 }
 
 /// What a write came to. Durable, and visible to every later read.
@@ -374,6 +376,7 @@ fn envelopes(
         request_id: origin.request_id.clone(),
         request_digest: origin.request_digest.clone(),
         caused_by: origin.caused_by,
+        traceparent: origin.traceparent.clone(),
         event,
     };
     (0..).zip(events).map(envelope).collect()

@@ -35,6 +35,7 @@ pub(super) fn event(event: v1::Event) -> Decoded<Recorded> {
         request_id: event.request_id,
         request_digest: event.request_digest,
         caused_by: event.caused_by,
+        traceparent: event.traceparent,
         event: Event {
             stream_uid: event.stream_uid,
             generation: event.generation,

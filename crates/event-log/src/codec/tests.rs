@@ -71,6 +71,13 @@ fn golden_v2() -> Vec<Recorded> {
     golden().into_iter().filter_map(with_new_fields).collect()
 }
 
+/// The third version: the envelope got a field.
+fn golden_v3() -> Vec<Recorded> {
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+    let created = golden().into_iter().find(|event| kind(&event.event.fact) == "stream_created");
+    created.map(|event| Recorded { traceparent, ..event }).into_iter().collect()
+}
+
 /// The events in the golden files of the first version.
 fn golden() -> Vec<Recorded> {
     let tag = |text: &str| TagName::parse(text).expect("valid");
@@ -177,6 +184,7 @@ fn golden() -> Vec<Recorded> {
         request_id: "4f0c".into(),
         request_digest: (0..32).collect(),
         caused_by: 39,
+        traceparent: String::new(),
         event: Event { stream_uid: "0b5ff8a2-6c3d-4c11-9f3e-2d7a1f9f0e11".into(), generation: 7, fact },
     };
     facts.into_iter().map(envelope).collect()
@@ -187,6 +195,7 @@ fn golden_bytes_can_be_read_and_written_for_ever() {
     let kinds = read_and_write(golden(), "v1");
     assert_eq!(kinds, kinds_of_the_proto(), "every kind of fact has its golden file");
     read_and_write(golden_v2(), "v2");
+    read_and_write(golden_v3(), "v3");
 }
 
 /// Compares events with a folder of golden files, and gives the kinds of fact in it.
@@ -446,6 +455,7 @@ prop_compose! {
         recorded_at in any_time(),
         (name, authenticated) in (any_text(), any::<bool>()),
         (reason, command, request_id, stream_uid) in (any_text(), any_text(), any_text(), any_text()),
+        traceparent in any_text(),
         request_digest in vec(any::<u8>(), 0..33),
         fact in any_fact(),
     ) -> Recorded {
@@ -461,6 +471,7 @@ prop_compose! {
             request_id,
             request_digest,
             caused_by,
+            traceparent,
             event: Event { stream_uid, generation, fact },
         }
     }

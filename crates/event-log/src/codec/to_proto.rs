@@ -30,6 +30,7 @@ pub fn event(recorded: &Recorded) -> v1::Event {
         request_id: recorded.request_id.clone(),
         request_digest: recorded.request_digest.clone(),
         caused_by: recorded.caused_by,
+        traceparent: recorded.traceparent.clone(),
         fact: Some(fact(&recorded.event.fact)),
     }
 }

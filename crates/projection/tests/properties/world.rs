@@ -241,6 +241,7 @@ fn decide_all(
             request_digest: id.clone().into_bytes(),
             request_id: id.clone(),
             caused_by: 0,
+            traceparent: String::new(),
             event,
         });
         let recorded: Vec<Recorded> = recorded.collect();

@@ -22,6 +22,15 @@ const DIFFERENCES: usize = 100;
 
 #[tonic::async_trait]
 impl AdminService for Services {
+    type RepublishStream = tokio_stream::Empty<Result<v1::RepublishResponse, Status>>;
+
+    async fn republish(
+        &self,
+        _request: Request<v1::RepublishRequest>,
+    ) -> Result<Response<Self::RepublishStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn get_status(
         &self,
         _request: Request<v1::GetStatusRequest>,
@@ -33,6 +42,7 @@ impl AdminService for Services {
             head,
             projected,
             published: None,
+            publisher: None,
             log_id: self.log.id().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),

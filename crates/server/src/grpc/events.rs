@@ -17,6 +17,15 @@ const BYTES: usize = 3 << 20;
 
 #[tonic::async_trait]
 impl EventService for Services {
+    type WatchStream = tokio_stream::Empty<Result<v1::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn read_events(
         &self,
         request: Request<v1::ReadEventsRequest>,

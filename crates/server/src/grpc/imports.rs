@@ -11,7 +11,7 @@ use tagtrail_domain::{
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors, result};
+use super::{Services, check, errors, opened, result};
 use crate::convert::{self, Histories, Shown};
 use crate::importing::{Answer, AnsweredImage, source_tag};
 use crate::writer::{Origin, Written};
@@ -22,8 +22,7 @@ impl ImportService for Services {
         &self,
         request: Request<v1::ImportRequest>,
     ) -> Result<Response<v1::ImportResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         let key = check(convert::key(&request.namespace, &request.name))?;
         if let Some(answer) = self.first_answer(&key, &origin)? {
             return Ok(Response::new(answer));

@@ -10,6 +10,7 @@ mod schedule;
 mod secrets;
 mod streams;
 mod tags;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +22,7 @@ use tagtrail_domain::event::Actor;
 use tagtrail_domain::{Command, Refusal, StreamKey, limits};
 use tagtrail_event_log::Log;
 use tagtrail_projection::View;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::config::Config;
 use crate::convert::Shown;
@@ -120,8 +121,17 @@ trait Writes: Message + Clone {
             request_digest,
             expected_revision: options.expected_revision,
             caused_by: 0,
+            traceparent: String::new(),
         })
     }
+}
+
+/// A request that writes, and where it comes from.
+fn opened<W: Writes>(request: Request<W>) -> Result<(W, Origin), Status> {
+    let traceparent = trace::parent(request.metadata());
+    let request = request.into_inner();
+    let origin = Origin { traceparent, ..request.origin()? };
+    Ok((request, origin))
 }
 
 fn bounded(what: &str, text: &str, limit: usize) -> Result<(), Status> {

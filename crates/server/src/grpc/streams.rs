@@ -9,7 +9,7 @@ use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::labels::Selector;
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors, result};
+use super::{Services, check, errors, opened, result};
 use crate::convert::{self, history_limit};
 
 /// Most streams in one page, and most that are looked at for one.
@@ -26,8 +26,7 @@ impl ImageStreamService for Services {
         &self,
         request: Request<v1::CreateImageStreamRequest>,
     ) -> Result<Response<v1::CreateImageStreamResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         let key = check(convert::key(&request.namespace, &request.name))?;
         let command = Command::CreateStream {
             lookup_local: request.lookup_local,
@@ -49,8 +48,7 @@ impl ImageStreamService for Services {
         &self,
         request: Request<v1::DeleteImageStreamRequest>,
     ) -> Result<Response<v1::DeleteImageStreamResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let written = self.write(&key, Command::DeleteStream, origin).await?;
         Ok(Response::new(v1::DeleteImageStreamResponse { result: Some(result(&written)) }))
@@ -163,8 +161,7 @@ impl ImageStreamService for Services {
         &self,
         request: Request<v1::SetLookupPolicyRequest>,
     ) -> Result<Response<v1::SetLookupPolicyResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let command = Command::SetLookupPolicy { local: request.local };
         if request.dry_run {
@@ -182,8 +179,7 @@ impl ImageStreamService for Services {
         &self,
         request: Request<v1::UpdateMetadataRequest>,
     ) -> Result<Response<v1::UpdateMetadataResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let missing = |_| errors::refused(&Refusal::no_tag(&key, &request.tag, true));
         let tag = match request.tag.as_str() {

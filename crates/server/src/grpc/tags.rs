@@ -9,7 +9,7 @@ use tagtrail_domain::refusal::Subject;
 use tagtrail_domain::{Command, Namespace, Refusal, StreamKey, StreamState, TagName};
 use tonic::{Request, Response, Status};
 
-use super::{Services, Writes, check, errors, past, result};
+use super::{Services, check, errors, opened, past, result};
 use crate::convert;
 
 /// The longest a caller may wait for an import.
@@ -21,8 +21,7 @@ impl TagService for Services {
         &self,
         request: Request<v1::SetTagRequest>,
     ) -> Result<Response<v1::SetTagResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         check(namespace_of(&request))?;
         let key = check(convert::key(&request.namespace, &request.name))?;
         let tag = check(convert::tag(&request.tag))?;
@@ -71,8 +70,7 @@ impl TagService for Services {
         &self,
         request: Request<v1::DeleteTagRequest>,
     ) -> Result<Response<v1::DeleteTagResponse>, Status> {
-        let request = request.into_inner();
-        let origin = request.origin()?;
+        let (request, origin) = opened(request)?;
         let key = tag_of(&request.namespace, &request.name)?;
         let written = self.write(&key, Command::DeleteTag { tag: request.tag }, origin).await?;
         Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)) }))
