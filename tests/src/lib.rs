@@ -12,6 +12,7 @@
 //! | [`faulty`]   | a registry that lies, for faults a real one cannot be made to show          |
 //! | [`host`]     | a host that answers as a test says, and writes down what it is sent         |
 //! | [`broker`]   | a real `nats-server`                                                        |
+//! | [`tls`]      | certificates for one test                                                   |
 //! | [`server`]   | a real `tagtrail serve`                                                     |
 //! | [`client`]   | a real `tagtrail` command line                                              |
 //! | [`case`]     | a recorded run of the real image stream system                              |
@@ -38,5 +39,6 @@ pub mod registry;
 pub mod replay;
 pub mod server;
 pub mod tally;
+pub mod tls;
 pub mod transcript;
 pub mod wait;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, stream::Config};
 use tagtrail_tests::broker::{Broker, Options};
 use tagtrail_tests::port::Port;
+use tagtrail_tests::tls::{Certificates, Pair};
 use tokio::time::timeout;
 
 /// Longer than any answer takes that comes at all.
@@ -73,6 +74,20 @@ async fn further_configuration_holds() {
     let options = async_nats::ConnectOptions::with_user_and_password("ana".into(), "secret".into());
     let client = options.connect(broker.url()).await.expect("ana comes in");
     assert_eq!(client.server_info().max_payload, 2048);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_with_tls_knows_its_own() {
+    let files = tempfile::tempdir().expect("a directory");
+    let certificates = Certificates::make(files.path()).expect("certificates");
+    let options = Options { config: certificates.nats(true), tls: true, ..Options::default() };
+    let broker = Broker::start(options).expect("a broker");
+    let url = broker.url();
+    assert!(async_nats::connect(&url).await.is_err(), "an unknown authority is trusted");
+    let trusting = async_nats::ConnectOptions::new().add_root_certificates(certificates.ca.clone());
+    assert!(trusting.clone().connect(&url).await.is_err(), "anyone comes in");
+    let Pair { certificate, key } = certificates.client;
+    trusting.add_client_certificate(certificate, key).connect(&url).await.expect("a known client comes in");
 }
 
 #[test]
