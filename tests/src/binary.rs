@@ -1,4 +1,4 @@
-//! Which `tagtrail` is tested.
+//! Which `tagtrail` is tested, and where the tools are that tests need.
 
 use std::env;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub fn tagtrail() -> PathBuf {
 
 fn build() -> PathBuf {
     let profile = output_directory();
-    let target = profile.parent().expect("a profile's directory lies in the target directory");
+    let target = target_directory();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--package", "tagtrail-cli", "--target-dir"]).arg(target);
@@ -36,4 +36,21 @@ pub fn output_directory() -> PathBuf {
     let directory = me.parent().expect("a program lies in a directory");
     // Tests are built one directory deeper than binaries.
     if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory }.to_owned()
+}
+
+/// Where `scripts/test-tools` puts what it does not find on the system.
+pub fn tools_directory() -> PathBuf {
+    target_directory().join("tools")
+}
+
+/// The Python that has the packages of `tests/requirements.txt`: `$TAGTRAIL_TEST_PYTHON`, else the one that
+/// `scripts/test-tools` has made.
+pub fn python() -> PathBuf {
+    let made = || tools_directory().join("python").join("bin").join("python");
+    env::var_os("TAGTRAIL_TEST_PYTHON").map_or_else(made, PathBuf::from)
+}
+
+fn target_directory() -> PathBuf {
+    let profile = output_directory();
+    profile.parent().expect("a profile's directory lies in the target directory").to_owned()
 }

@@ -1,15 +1,18 @@
 //! What the end-to-end tests stand on: real processes, started, watched and ended.
 //!
 //! Nothing here knows how Tagtrail works inside. The tests see what a person sees: the `tagtrail` command, the gRPC
-//! API, a real registry (Debian's `docker-registry`), and the files of a data directory.
+//! API, a real registry (Debian's `docker-registry`), a real NATS server, and the files of a data directory.
 //!
 //! | module       | idea                                                                        |
 //! |--------------|-----------------------------------------------------------------------------|
 //! | [`binary`]   | which `tagtrail` is tested, built when it is not there                      |
 //! | [`process`]  | a child that never outlives its owner                                       |
+//! | [`port`]     | a port that stays one's own while nobody listens on it                      |
 //! | [`registry`] | a real registry with the standard content                                   |
 //! | [`faulty`]   | a registry that lies, for faults a real one cannot be made to show          |
 //! | [`host`]     | a host that answers as a test says, and writes down what it is sent         |
+//! | [`broker`]   | a real `nats-server`                                                        |
+//! | [`tls`]      | certificates for one test                                                   |
 //! | [`server`]   | a real `tagtrail serve`                                                     |
 //! | [`client`]   | a real `tagtrail` command line                                              |
 //! | [`case`]     | a recorded run of the real image stream system                              |
@@ -21,6 +24,7 @@
 //! | [`namespace`]| a network of one's own, because recorded runs name fixed ports              |
 
 pub mod binary;
+pub mod broker;
 pub mod case;
 pub mod client;
 pub mod compare;
@@ -29,10 +33,12 @@ pub mod host;
 pub mod meant;
 pub mod namespace;
 pub mod normalise;
+pub mod port;
 pub mod process;
 pub mod registry;
 pub mod replay;
 pub mod server;
 pub mod tally;
+pub mod tls;
 pub mod transcript;
 pub mod wait;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::wait;
 
 /// A running child. Dropping it kills it (SIGKILL, by its own pid) and reaps it.
+#[derive(Debug)]
 pub struct Process {
     child: Child,
     log: PathBuf,
@@ -46,6 +47,22 @@ impl Process {
             .context("waiting for the process to end")
     }
 
+    /// Stops it where it stands (SIGSTOP), and returns when all of it has stopped.
+    pub fn pause(&self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP)?;
+        // The signal is only sent: threads on other processors run on for a moment.
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(pid), look)?;
+        ensure!(status.is_some_and(|status| status.stopped()), "pid {} has ended", self.child.id());
+        Ok(())
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
+    }
+
     /// How the process ended, or `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
@@ -74,7 +91,8 @@ impl Drop for Process {
 
 /// A TCP port on 127.0.0.1 that nothing listens on at this moment.
 ///
-/// Another process may take it before its user does; whoever starts something on it tries again with another.
+/// Another process may take it before its user does; whoever starts something on it tries again with another. Whoever needs
+/// to come back on the same one reserves a [`Port`](crate::port::Port).
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

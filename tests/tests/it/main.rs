@@ -3,6 +3,7 @@
 mod api;
 mod background;
 mod bad_input;
+mod broker;
 mod conformance;
 mod kill;
 mod recorded;
