@@ -31,6 +31,8 @@ pub(crate) struct Line {
 /// A connection. It ends when this is dropped.
 pub(crate) struct Link {
     client: Client,
+    /// Where it goes, without secrets.
+    pub(crate) url: String,
     pub(crate) jetstream: Context,
     pub(crate) line: watch::Receiver<Line>,
 }
@@ -55,7 +57,7 @@ impl Link {
         let client = options.connect(urls).await.map_err(|error| error.to_string())?;
         let jetstream =
             jetstream::ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
-        Ok(Self { client, jetstream, line })
+        Ok(Self { client, url: connection.shown_url(), jetstream, line })
     }
 
     /// Waits until there is a connection.
@@ -105,7 +107,13 @@ impl Line {
                 self.breaks += 1;
             }
             Event::ServerError(error) => self.error = error.to_string(),
-            Event::ClientError(error) => self.error = error.to_string(),
+            Event::ClientError(error) => {
+                let text = error.to_string();
+                self.error = match text.strip_prefix("nats: ").unwrap_or(&text) {
+                    "IO error" => "nobody answers there, or the answer broke off".into(),
+                    other => other.to_owned(),
+                };
+            }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
     }

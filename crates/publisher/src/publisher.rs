@@ -283,9 +283,9 @@ async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
             }
         }
         if !up && !now.error.is_empty() && now.error != error {
-            tracing::warn!(error = now.error, "cannot connect to NATS; trying again");
-            observer
-                .step(Step::Trouble { problem: format!("cannot connect: {}", now.error), refused: false });
+            let problem = format!("cannot connect to {}{}", link.url, link.error());
+            tracing::warn!(problem, "trying again");
+            observer.step(Step::Trouble { problem, refused: false });
         }
         error = now.error;
         if line.changed().await.is_err() {
