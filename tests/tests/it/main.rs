@@ -6,6 +6,7 @@ mod bad_input;
 mod broker;
 mod conformance;
 mod kill;
+mod nats;
 mod recorded;
 mod registry;
 mod schedule;
