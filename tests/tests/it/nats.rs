@@ -1,5 +1,7 @@
 //! Every change on NATS, seen from where subscribers stand: a real server, a real broker, and trouble with both.
 
+#![allow(clippy::unwrap_used)] // Tests say what they expect by what they unwrap.
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
