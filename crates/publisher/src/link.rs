@@ -81,6 +81,14 @@ impl Link {
         Trouble::Broken(format!("the connection broke{}", self.error()))
     }
 
+    /// Trouble with what was last said to be wrong: who may not ask is told so beside the answer that does not come.
+    pub(crate) fn explained(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Broken(why) => Trouble::Broken(why + &self.error()),
+            refused @ Trouble::Refused(_) => refused,
+        }
+    }
+
     /// What was last said to be wrong, to stand behind a sentence. Empty: nothing was.
     pub(crate) fn error(&self) -> String {
         match self.line.borrow().error.as_str() {

@@ -168,7 +168,9 @@ impl KeptUp for Events<'_> {
             Form { log: log.id(), prefix: settings.subject_prefix.clone(), encoding: settings.encoding };
         let breaks = link.breaks();
         let taken = tokio::select! {
-            taken = stream::take(&link.jetstream, log.id(), stream::wanted(log.id(), settings)) => taken?,
+            taken = stream::take(&link.jetstream, log.id(), stream::wanted(log.id(), settings)) => {
+                taken.map_err(|trouble| link.explained(trouble))?
+            }
             () = link.broken(breaks) => return Err(link.broke()),
             () = turned_true(&mut stop) => return Ok(()),
         };

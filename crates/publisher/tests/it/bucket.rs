@@ -89,6 +89,33 @@ async fn what_each_tag_points_to_now() {
     assert_eq!(held(&broker).await, folded(&*log));
 }
 
+/// Cut off between two keys that one event changes: what was left of it is done first.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_of_an_event_is_not_taken_for_all_of_it() {
+    let broker = Broker::start(Default::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 13);
+    let running = Running::start(with_bucket(&broker), log.clone(), dir.path());
+    up_to(&running, &log).await;
+    running.stop().await;
+    let before = held(&broker).await;
+    assert!(before.len() > 1, "{before:?}");
+    // Event 14 deletes the stream. As if the publisher had died after its first key:
+    fill(&*log, 14);
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("ce-source", format!("/tagtrail/logs/{}", log.id()));
+    headers.insert("ce-sequence", format!("{:020}", 14));
+    headers.insert("KV-Operation", "DEL");
+    let first = format!("$KV.tags.{}", before.keys().next().unwrap());
+    let client = jetstream(&broker).await;
+    let sent = client.publish_with_headers(first, headers, "".into()).await.unwrap();
+    sent.await.unwrap();
+    let running = Running::start(with_bucket(&broker), log.clone(), dir.path());
+    up_to(&running, &log).await;
+    assert_eq!(held(&broker).await, BTreeMap::new());
+}
+
 /// Who watches a key hears of each change, deletions too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_of_the_bucket() {

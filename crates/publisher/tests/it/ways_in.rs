@@ -153,3 +153,21 @@ async fn tls_and_who_is_let_in() {
     let said = told(known, "cannot connect").await;
     assert!(said.starts_with(&format!("cannot connect to {address}: ")), "{said}");
 }
+
+/// Who may not do what it takes is told what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_are_missing() {
+    let allowed = |subjects: &str| {
+        broker(&format!(
+            "authorization {{ users: [{{ user: trail, password: p, permissions: {{ publish: {{ allow: [{subjects}] }}, \
+             subscribe: \"_INBOX.>\" }} }}] }}"
+        ))
+    };
+    let nothing = allowed("\"x\"");
+    let said = told(as_user(&nothing, "p"), "ermissions").await.to_lowercase();
+    assert!(said.contains("permissions violation for publish to \"$js.api.stream.info.tagtrail\""), "{said}");
+    let no_events = allowed("\"$JS.API.>\"");
+    let said = told(as_user(&no_events, "p"), "ermissions").await.to_lowercase();
+    assert!(said.contains("event 1 was not stored: no acknowledgement came"), "{said}");
+    assert!(said.contains("violation for publish to \"tagtrail.events.test.my=2eapp."), "{said}");
+}
