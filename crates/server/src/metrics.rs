@@ -16,6 +16,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "tagtrail_checks_total",
         "Checks by outcome: unchanged, moved, failed, put_off by the registry, ours (not taken for a reason of our own), dropped.",
     ),
+    ("tagtrail_watchers_cut_off_total", "Watches that were ended because the watcher was too slow."),
 ];
 /// What is so at the moment.
 const GAUGES: &[(&str, &str)] = &[
@@ -23,6 +24,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_pending_imports", "Streams that are imported or wait for it."),
     ("tagtrail_checked_tags", "Tags on the schedule, and failed ones that are tried again."),
     ("tagtrail_checks_late_seconds", "By how much the check that is due first is late."),
+    ("tagtrail_watchers", "Watches that are open."),
 ];
 /// What is spread.
 const HISTOGRAMS: &[(&str, &str)] = &[
@@ -88,4 +90,13 @@ pub(crate) fn checked(outcome: &'static str, took: Duration) {
 pub(crate) fn schedule((tags, late): (usize, Duration)) {
     gauge!("tagtrail_checked_tags").set(tags as f64);
     gauge!("tagtrail_checks_late_seconds").set(late.as_secs_f64());
+}
+
+/// So many more, or fewer, are watching.
+pub(crate) fn watchers(more: f64) {
+    gauge!("tagtrail_watchers").increment(more);
+}
+
+pub(crate) fn watcher_cut_off() {
+    counter!("tagtrail_watchers_cut_off_total").increment(1);
 }

@@ -30,6 +30,7 @@ use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
 use crate::secrets::Secrets;
+use crate::watch::Watches;
 use crate::work::Work;
 use crate::writer::{Origin, Write, Writer, Written};
 
@@ -44,6 +45,7 @@ pub(crate) struct Services {
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) work: Arc<Work>,
     pub(crate) writer: Writer,
+    pub(crate) watches: Watches,
     pub(crate) outside: Outside,
     pub(crate) started: Instant,
     pub(crate) findings: Arc<Vec<String>>,
