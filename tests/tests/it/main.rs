@@ -12,4 +12,6 @@ mod secrets;
 mod selecting;
 mod serve;
 mod ssrf;
+mod storm;
 mod transcripts;
+mod watch;
