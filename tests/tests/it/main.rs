@@ -14,4 +14,6 @@ mod secrets;
 mod selecting;
 mod serve;
 mod ssrf;
+mod storm;
 mod transcripts;
+mod watch;

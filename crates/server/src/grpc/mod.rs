@@ -32,6 +32,7 @@ use crate::importing::Importing;
 use crate::outside::Outside;
 use crate::publishing::Publishing;
 use crate::secrets::Secrets;
+use crate::watch::Watches;
 use crate::work::Work;
 use crate::writer::{Origin, Write, Writer, Written};
 
@@ -48,6 +49,7 @@ pub(crate) struct Services {
     /// `None`: nothing is published.
     pub(crate) publishing: Option<Arc<Publishing>>,
     pub(crate) writer: Writer,
+    pub(crate) watches: Watches,
     pub(crate) outside: Outside,
     pub(crate) started: Instant,
     pub(crate) findings: Arc<Vec<String>>,
