@@ -147,6 +147,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         watches: watches.clone(),
         outside: outside.clone(),
         started,
+        stopped: stopped.clone(),
         findings: Arc::new(findings),
         rebuilding: Arc::default(),
     };
