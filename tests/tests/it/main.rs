@@ -5,6 +5,7 @@ mod background;
 mod bad_input;
 mod broker;
 mod conformance;
+mod deploy_nats;
 mod kill;
 mod recorded;
 mod registry;
