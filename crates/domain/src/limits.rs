@@ -30,6 +30,9 @@ pub const TAGS_PER_COMMAND: usize = 1000;
 pub const TAGS_PER_STREAM: usize = 10_000;
 /// Most outcomes that the closing event of an import lists, within one event of at most 60 KiB.
 pub const OUTCOMES_PER_IMPORT: usize = 250;
+/// Most tags that the event of a stream's deletion names, within one event of at most 60 KiB. The others are in the events
+/// before it.
+pub const TAGS_PER_DELETION: usize = 400;
 /// How often a tag may be looked at, in seconds. Below a second there is no schedule but a storm; a tag that is looked
 /// at less than once in thirty days is not looked after.
 pub const INTERVAL_SECONDS: RangeInclusive<u32> = 1..=30 * 24 * 60 * 60;

@@ -9,6 +9,7 @@
 //! | `log.suspect` | stands from the moment a reader met damage in `log/` until it is rebuilt                  |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
 //! | `view/`, `secrets/` | the server's: its read model, and credentials that no event may hold                |
+//! | `published` | the server's: up to where events were published                                          |
 //!
 //! A directory without `FORMAT` is somebody else's unless it is empty, and is never written into.
 

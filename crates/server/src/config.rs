@@ -7,6 +7,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use tagtrail_domain::{Interval, limits};
 use tagtrail_importer::RegistryConfig;
+use tagtrail_publisher::Settings as Nats;
+
+mod nats;
+
+use nats::NatsSection;
 
 /// Everything the server is told.
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct Config {
     pub registries: Vec<RegistryConfig>,
     /// The folder of Docker's `config.json`.
     pub docker_config_dir: Option<PathBuf>,
+    /// Where events are published to. `None`: nowhere.
+    pub nats: Option<Nats>,
 }
 
 /// What "Image Repository" shows.
@@ -83,6 +90,8 @@ pub struct Overrides {
     pub http_listen: Option<String>,
     /// `--allow-unauthenticated`.
     pub allow_unauthenticated: bool,
+    /// `--nats-url`.
+    pub nats_url: Option<String>,
 }
 
 /// Why the configuration cannot be used.
@@ -127,6 +136,7 @@ struct File {
     repository: Repository,
     import: ImportSection,
     registry: Vec<RegistrySection>,
+    nats: NatsSection,
 }
 
 #[derive(Deserialize, Default)]
@@ -159,7 +169,7 @@ struct RegistrySection {
 }
 
 /// The tables and the single keys that an environment variable may set: `TAGTRAIL_<TABLE>__<KEY>`, `TAGTRAIL_<KEY>`.
-const TABLES: [&str; 2] = ["repository", "import"];
+const TABLES: [&str; 3] = ["repository", "import", "nats"];
 const KEYS: [&str; 4] = ["data_dir", "listen", "http_listen", "allow_unauthenticated"];
 
 impl Config {
@@ -199,6 +209,7 @@ impl Config {
             import: file.import.check(listen)?,
             registries: file.registry.into_iter().map(Into::into).collect(),
             docker_config_dir: variable("DOCKER_CONFIG").filter(|d| !d.is_empty()).map(Into::into).or(home),
+            nats: file.nats.check(overrides.nats_url)?,
         })
     }
 }
@@ -285,11 +296,11 @@ fn understand(table: toml::Table, place: impl Fn() -> String) -> Result<File, Co
 
 /// Lays variables over the file. A value that reads as a TOML number or boolean is one, anything else is text.
 fn overlay(table: &mut toml::Table, environment: &[(String, String)]) -> Result<(), ConfigError> {
-    for (name, value) in environment {
+    for (name, told) in environment {
         let Some(path) = name.strip_prefix("TAGTRAIL_").map(str::to_lowercase) else { continue };
-        let value = match value.parse::<toml::Value>() {
+        let value = match told.parse::<toml::Value>() {
             Ok(value @ (toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_))) => value,
-            _ => toml::Value::String(value.clone()),
+            _ => toml::Value::String(told.clone()),
         };
         match path.split_once("__") {
             None if KEYS.contains(&path.as_str()) => {
@@ -309,6 +320,8 @@ fn overlay(table: &mut toml::Table, environment: &[(String, String)]) -> Result<
                 }
             }
             Some((section, key)) if TABLES.contains(&section) => {
+                let text = section == "nats" && nats::TEXTS.contains(&key);
+                let value = if text { toml::Value::String(told.clone()) } else { value };
                 let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
                 if let Some(section) = section.as_table_mut() {
                     section.insert(key.to_owned(), value);
@@ -421,6 +434,35 @@ mod tests {
         );
         check("[[registry]]\nmirrors = []", &[], "missing field `host`");
         check("a = ", &[], "FILE cannot be used");
+    }
+
+    #[test]
+    fn events_go_where_they_are_told_to() {
+        let nats =
+            |toml: &str, flags: Overrides, env: &[(&str, &str)]| load(toml, flags, env).expect("good").nats;
+        assert!(nats("", Overrides::default(), &[]).is_none());
+        assert!(
+            nats("[nats]\nstream = 'S'", Overrides::default(), &[]).is_none(),
+            "no address, no publishing"
+        );
+        let env = [("TAGTRAIL_NATS__URL", "nats://e:1"), ("TAGTRAIL_NATS__TOKEN", "1e5")];
+        let by_variable = nats("[nats]\nmax_age = '30d'", Overrides::default(), &env).expect("told");
+        assert_eq!(by_variable.connection.url, "nats://e:1");
+        assert_eq!(by_variable.connection.token.as_deref(), Some("1e5"), "no number");
+        assert_eq!(by_variable.stream.max_age, Duration::from_secs(30 * 24 * 3600));
+        assert_eq!((by_variable.stream.name.as_str(), by_variable.stream.replicas), ("TAGTRAIL", 1));
+        let flags = Overrides { nats_url: Some("nats://f:1".into()), ..Overrides::default() };
+        assert_eq!(nats("", flags, &env).expect("told").connection.url, "nats://f:1");
+        let mistake = |toml: &str, part: &str| {
+            let toml = format!("[nats]\nurl = 'nats://h:1'\n{toml}");
+            let error = load(&toml, Overrides::default(), &[]).expect_err(&toml);
+            assert!(error.contains(part), "{error}");
+        };
+        mistake("encoding = 'xml'", "nats.encoding cannot be used: \"xml\" is neither json nor protobuf");
+        mistake("max_age = 'long'", "nats.max_age cannot be used: \"long\" is no time such as");
+        mistake("user = 'u'", "nats.user cannot be used: user and password go together");
+        mistake("subject_prefix = 'a b'", "nats.subject_prefix cannot be used: \"a b\" is no beginning");
+        mistake("streams = 'a'", "unknown field `streams`");
     }
 
     #[test]

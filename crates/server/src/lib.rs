@@ -8,6 +8,7 @@
 //! | `importing`  | asking registries, never inside the writer                          |
 //! | `secrets`    | credentials of a namespace, beside the log                          |
 //! | `work`       | what is to be done without anybody asking                           |
+//! | `publishing` | how far publishing to NATS is                                      |
 //! | `background` | doing it: imports that were asked for, and checks                   |
 //! | `images`     | images as people see them                                           |
 //! | `convert`    | the words of the wire                                               |
@@ -23,6 +24,7 @@ mod images;
 mod importing;
 mod metrics;
 mod outside;
+mod publishing;
 mod secrets;
 mod start;
 mod work;

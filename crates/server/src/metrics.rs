@@ -6,12 +6,15 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tagtrail_domain::Failure;
 
+use crate::publishing::Lag;
+
 /// What is counted since the start, in the words of `/metrics`.
 const COUNTERS: &[(&str, &str)] = &[
     ("tagtrail_commands_total", "Commands by name and outcome: written, unchanged, refused."),
     ("tagtrail_events_total", "Events made durable."),
     ("tagtrail_commits_total", "Group commits."),
     ("tagtrail_imports_total", "Images asked for, by outcome: ok or the kind of failure."),
+    ("tagtrail_nats_reconnects_total", "Connections to NATS after the first one."),
     (
         "tagtrail_checks_total",
         "Checks by outcome: unchanged, moved, failed, put_off by the registry, ours (not taken for a reason of our own), dropped.",
@@ -22,6 +25,14 @@ const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_head_sequence", "The newest durable sequence."),
     ("tagtrail_pending_imports", "Streams that are imported or wait for it."),
     ("tagtrail_checked_tags", "Tags on the schedule, and failed ones that are tried again."),
+    ("tagtrail_published_sequence", "Up to where events were published to NATS."),
+    ("tagtrail_publish_lag_events", "Events that are not published yet."),
+    ("tagtrail_publish_lag_seconds", "How long the oldest of them has been waiting."),
+    ("tagtrail_nats_connected", "Whether there is a connection to NATS: 1 or 0."),
+    (
+        "tagtrail_publisher_refused",
+        "Whether somebody has to change something before publishing goes on: 1 or 0.",
+    ),
     ("tagtrail_checks_late_seconds", "By how much the check that is due first is late."),
 ];
 /// What is spread.
@@ -82,6 +93,19 @@ pub(crate) fn pending(imports: usize) {
 pub(crate) fn checked(outcome: &'static str, took: Duration) {
     counter!("tagtrail_checks_total", "outcome" => outcome).increment(1);
     histogram!("tagtrail_check_seconds").record(took);
+}
+
+pub(crate) fn reconnected() {
+    counter!("tagtrail_nats_reconnects_total").increment(1);
+}
+
+/// How publishing is. Told when somebody asks.
+pub(crate) fn publishing(published: u64, lag: &Lag, connected: bool, refused: bool) {
+    gauge!("tagtrail_published_sequence").set(published as f64);
+    gauge!("tagtrail_publish_lag_events").set(lag.events as f64);
+    gauge!("tagtrail_publish_lag_seconds").set(lag.ms as f64 / 1_000.0);
+    gauge!("tagtrail_nats_connected").set(f64::from(u8::from(connected)));
+    gauge!("tagtrail_publisher_refused").set(f64::from(u8::from(refused)));
 }
 
 /// What is checked again. Told when somebody asks: what is late gets later while nothing happens.

@@ -26,6 +26,7 @@ use crate::grpc::{Services, errors};
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
+use crate::publishing::Publishing;
 use crate::secrets::Secrets;
 use crate::work::Work;
 use crate::writer::Writer;
@@ -120,14 +121,17 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         outside.clone(),
         config.import.max_images_per_repository,
     );
+    let publishing = Publishing::of(&config, log.clone(), outside.clone());
+    let config = Arc::new(config);
     let services = Services {
-        config: Arc::new(config),
+        config: config.clone(),
         log: log.clone(),
         view: view.clone(),
         images: Images { view: view.clone(), blobs },
         importing: importing.clone(),
         secrets,
         work: work.clone(),
+        publishing: publishing.clone(),
         writer: writer.clone(),
         outside: outside.clone(),
         started,
@@ -148,8 +152,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             .serve_with_incoming_shutdown(incoming, grpc_stop)
             .await
     });
-    let http = axum::serve(http_listener, crate::http::routes(metrics, work.clone(), is_ready.clone()))
-        .with_graceful_shutdown(turned_true(stopped.clone()));
+    let watched = crate::http::routes(metrics, work.clone(), publishing.clone(), is_ready.clone());
+    let http = axum::serve(http_listener, watched).with_graceful_shutdown(turned_true(stopped.clone()));
     let http = tokio::spawn(async move { http.await });
 
     let going_on = Arc::new(AtomicBool::new(true));
@@ -165,7 +169,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .start(log.clone(), view.clone(), work.clone(), outside.clone(), internal_registry, alive)
         .map_err(system("cannot start the writer"))?;
     let background = Background { work, view: view.clone(), importing, writer: writer.clone(), outside };
-    let background = tokio::spawn(background.run(stopped));
+    let background = tokio::spawn(background.run(stopped.clone()));
+    let publishing = match &publishing {
+        Some(publishing) => publishing.start(&config, stopped),
+        None => tokio::spawn(async {}),
+    };
     ready.send_replace(true);
     health_reporter.set_service_status("", ServingStatus::Serving).await;
     tracing::info!(grpc = %listens, http = %http_listens, head = log.head(), "serving");
@@ -185,7 +193,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     stop.send_replace(true);
     // New requests are turned away; those under way may end.
     let deadline = tokio::time::Instant::now() + GRACE;
-    for mut task in [flattened(background), flattened(http), flattened(grpc)] {
+    for mut task in [flattened(background), flattened(publishing), flattened(http), flattened(grpc)] {
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
             tracing::warn!("something was still under way after {GRACE:?} and was cut off");
             task.abort();

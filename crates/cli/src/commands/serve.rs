@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Listen where others can reach it, although nobody is asked who they are
     #[arg(long)]
     allow_unauthenticated: bool,
+    /// Publish every change to this NATS server: nats://127.0.0.1:4222 [default: nowhere]
+    #[arg(long, value_name = "URL")]
+    nats_url: Option<String>,
     /// How to write the server's own log: `text` for people, `json` for machines
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -46,6 +49,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         listen: args.listen,
         http_listen: args.http_listen,
         allow_unauthenticated: args.allow_unauthenticated,
+        nats_url: args.nats_url,
     };
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

@@ -59,7 +59,7 @@ pub fn decide(
         Command::DeleteStream => {
             let stream = draft.life().ok_or_else(|| Refusal::no_stream(key))?;
             // Enough to see what was lost, within the size of one event; all of it is in the events before.
-            let tags = stream.tags.keys().take(400).cloned().collect();
+            let tags = stream.tags.keys().take(limits::TAGS_PER_DELETION).cloned().collect();
             draft.happen(Fact::StreamDeleted { tags });
         }
         Command::SetLookupPolicy { local } => {

@@ -9,6 +9,7 @@ use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{View, ViewError};
 use tonic::{Request, Response, Status};
 
+use super::republish::RepublishStream;
 use super::{Services, errors};
 
 /// How far behind a read model that is being built may be when the writer is asked to hold still.
@@ -22,27 +23,28 @@ const DIFFERENCES: usize = 100;
 
 #[tonic::async_trait]
 impl AdminService for Services {
-    type RepublishStream = tokio_stream::Empty<Result<v1::RepublishResponse, Status>>;
+    type RepublishStream = RepublishStream;
 
     async fn republish(
         &self,
-        _request: Request<v1::RepublishRequest>,
+        request: Request<v1::RepublishRequest>,
     ) -> Result<Response<Self::RepublishStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        self.begin_republish(&request.into_inner()).map(Response::new)
     }
 
     async fn get_status(
         &self,
         _request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        // In this order: what is shown is never ahead of what is durable.
+        // In this order: what is shown, and published, is never ahead of what is durable.
+        let published = self.publishing.as_ref().and_then(|publishing| publishing.published());
         let projected = self.view.position();
         let head = self.log.head();
         Ok(Response::new(v1::GetStatusResponse {
             head,
             projected,
-            published: None,
-            publisher: None,
+            published,
+            publisher: self.publishing.as_ref().map(|publishing| publishing.status()),
             log_id: self.log.id().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),

@@ -9,6 +9,7 @@ use tagtrail_domain::Refusal;
 use tagtrail_domain::refusal::Subject;
 use tagtrail_event_log::ReadError;
 use tagtrail_event_log::blobs::BlobError;
+use tagtrail_publisher::RepublishError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -66,6 +67,16 @@ pub(super) fn not_written(error: &WriteError) -> Status {
             status(Code::ResourceExhausted, "TOO_MANY_REQUESTS", nothing(), error.to_string())
         }
         WriteError::Stopped => status(Code::Unavailable, "UNAVAILABLE", nothing(), error.to_string()),
+    }
+}
+
+pub(super) fn not_republished(error: &RepublishError) -> Status {
+    match error {
+        RepublishError::Refused(text) => refused(&Refusal::Usage(text.clone())),
+        RepublishError::OutOfRange(text) => out_of_range(text.clone()),
+        RepublishError::Failed(_) => {
+            status(Code::Unavailable, "UNAVAILABLE", ("", String::new()), error.to_string())
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod events;
 mod images;
 mod imports;
 mod past;
+mod republish;
 mod schedule;
 mod secrets;
 mod streams;
@@ -29,6 +30,7 @@ use crate::convert::Shown;
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
+use crate::publishing::Publishing;
 use crate::secrets::Secrets;
 use crate::work::Work;
 use crate::writer::{Origin, Write, Writer, Written};
@@ -43,6 +45,8 @@ pub(crate) struct Services {
     pub(crate) importing: Importing,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) work: Arc<Work>,
+    /// `None`: nothing is published.
+    pub(crate) publishing: Option<Arc<Publishing>>,
     pub(crate) writer: Writer,
     pub(crate) outside: Outside,
     pub(crate) started: Instant,

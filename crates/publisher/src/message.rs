@@ -1,0 +1,251 @@
+//! An event as a CloudEvent 1.0 in binary mode (the NATS binding, version 1.0.2): its attributes in headers, the event in the
+//! payload.
+//!
+//! | header | value |
+//! |---|---|
+//! | `Nats-Msg-Id`, `ce-id` | `<log id>-<sequence>`: the same for every copy of this event, and for no other |
+//! | `ce-source` | `/tagtrail/logs/<log id>` |
+//! | `ce-type` | `tagtrail.v1.<kind>` |
+//! | `ce-subject` | `<namespace>/<stream>` or `<namespace>/<stream>:<tag>` |
+//! | `ce-time` | when it was recorded (RFC 3339) |
+//! | `ce-sequence` | the sequence, 20 digits: as the CloudEvents extension wants it, it sorts as text |
+//! | `traceparent` | of the request, where it had one |
+//! | `content-type` | `application/json` or `application/protobuf` |
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
+use prost::Message as _;
+use tagtrail_api::kind::{self, Kind};
+use tagtrail_api::v1::Event;
+use tagtrail_event_log::{LogId, Stored};
+
+use crate::{Trouble, subject};
+
+/// What the names of `ce-type` begin with: the package of the protobuf `Event`.
+const TYPE: &str = "tagtrail.v1";
+
+/// How the payload is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// Protobuf's JSON mapping of the event.
+    Json,
+    /// The bytes of the event, exactly as the log keeps them.
+    Protobuf,
+}
+
+impl Encoding {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/protobuf",
+        }
+    }
+}
+
+/// How the events of one log become messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    pub(crate) log: LogId,
+    pub(crate) prefix: String,
+    pub(crate) encoding: Encoding,
+}
+
+/// An event on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    /// The event's sequence.
+    pub(crate) event: u64,
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}
+
+impl Form {
+    /// The event as a message.
+    pub(crate) fn message(&self, stored: &Stored) -> Result<Message, Trouble> {
+        let (event, kind) = read(stored)?;
+        let tag = kind::tag(&event);
+        let mut headers = HeaderMap::new();
+        let id = format!("{}-{}", self.log, stored.sequence);
+        headers.insert(NATS_MESSAGE_ID, &*id);
+        headers.insert("ce-specversion", "1.0");
+        headers.insert("ce-id", id);
+        headers.insert("ce-source", source(self.log));
+        headers.insert("ce-type", format!("{TYPE}.{kind}"));
+        headers.insert("ce-subject", about(&event, tag));
+        headers.insert("ce-time", time(&event));
+        headers.insert("ce-sequence", sequence(stored.sequence));
+        headers.insert("content-type", self.encoding.content_type());
+        if !event.traceparent.is_empty() {
+            headers.insert("traceparent", &*event.traceparent);
+        }
+        let payload = match self.encoding {
+            Encoding::Json => tagtrail_api::json::event(&event).to_string().into(),
+            Encoding::Protobuf => stored.payload.clone(),
+        };
+        let subject = subject::of_event(&self.prefix, &event.namespace, &event.stream, tag, kind);
+        Ok(Message { event: stored.sequence, subject, headers, payload })
+    }
+}
+
+/// A stored event and its kind.
+pub(crate) fn read(stored: &Stored) -> Result<(Event, Kind), Trouble> {
+    let newer = |why: &dyn std::fmt::Display| {
+        Trouble::Refused(format!("event {} cannot be published: {why}", stored.sequence))
+    };
+    let event = Event::decode(stored.payload.clone()).map_err(|error| newer(&error))?;
+    let kind = Kind::of(&event).ok_or_else(|| newer(&"only a newer version knows what it says"))?;
+    Ok((event, kind))
+}
+
+/// Which log a message is from: the `ce-source`.
+pub(crate) fn source(log: LogId) -> String {
+    format!("/tagtrail/logs/{log}")
+}
+
+/// A sequence as `ce-sequence`.
+pub(crate) fn sequence(sequence: u64) -> String {
+    format!("{sequence:020}")
+}
+
+fn about(event: &Event, tag: Option<&str>) -> String {
+    let Event { namespace, stream, .. } = event;
+    match tag {
+        Some(tag) => format!("{namespace}/{stream}:{tag}"),
+        None => format!("{namespace}/{stream}"),
+    }
+}
+
+fn time(event: &Event) -> String {
+    event.recorded_at.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// What a message in a stream says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Seen {
+    /// Its place in the stream.
+    pub(crate) place: u64,
+    /// `ce-source`. Empty: it is no event of any log.
+    pub(crate) source: String,
+    /// The sequence of its event. 0: it is none.
+    pub(crate) event: u64,
+    /// What else tells one event from another of the same number: subject, type and time.
+    pub(crate) mark: [String; 3],
+}
+
+impl Seen {
+    /// Reads a message of a stream.
+    pub(crate) fn of(message: &StreamMessage) -> Self {
+        Self::new(message.sequence, message.subject.as_str(), &message.headers)
+    }
+
+    /// What an event of ours would say, standing there.
+    pub(crate) fn expected(place: u64, message: &Message) -> Self {
+        Self::new(place, &message.subject, &message.headers)
+    }
+
+    fn new(place: u64, subject: &str, headers: &HeaderMap) -> Self {
+        let header =
+            |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+        Self {
+            place,
+            source: header("ce-source"),
+            event: header("ce-sequence").parse().unwrap_or(0),
+            mark: [subject.to_owned(), header("ce-type"), header("ce-time")],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+    use tagtrail_api::v1::event::Fact;
+    use tagtrail_api::v1::{HistoryChange, HistoryItem, TagMoved};
+
+    use super::*;
+
+    fn stored(event: &Event) -> Stored {
+        Stored { sequence: event.sequence, last_of_run: true, payload: event.encode_to_vec().into() }
+    }
+
+    fn moved() -> Event {
+        let item = |image: &str| HistoryItem { image: image.into(), ..HistoryItem::default() };
+        Event {
+            sequence: 12,
+            namespace: "test".into(),
+            stream: "python".into(),
+            recorded_at: Some(Timestamp { seconds: 1_700_000_002, nanos: 5_000_000 }),
+            reason: "tested".into(),
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+            fact: Some(Fact::TagMoved(TagMoved {
+                tag: "3.6".into(),
+                item: Some(item("sha256:b")),
+                previous: Some(item("sha256:a")),
+                replaces_sequence: 9,
+                change: HistoryChange::Added.into(),
+                ..TagMoved::default()
+            })),
+            ..Event::default()
+        }
+    }
+
+    fn form(encoding: Encoding) -> Form {
+        Form { log: LogId::from_bytes([0xAB; 16]), prefix: "tagtrail".into(), encoding }
+    }
+
+    #[test]
+    fn an_event_is_a_cloud_event() {
+        let message = form(Encoding::Json).message(&stored(&moved())).expect("a message");
+        assert_eq!(message.subject, "tagtrail.events.test.python.3=2E6.tag-moved");
+        let log = "ab".repeat(16);
+        let expected = [
+            ("Nats-Msg-Id", format!("{log}-12")),
+            ("ce-specversion", "1.0".into()),
+            ("ce-id", format!("{log}-12")),
+            ("ce-source", format!("/tagtrail/logs/{log}")),
+            ("ce-type", "tagtrail.v1.tag-moved".into()),
+            ("ce-subject", "test/python:3.6".into()),
+            ("ce-time", "2023-11-14T22:13:22.005Z".into()),
+            ("ce-sequence", "00000000000000000012".into()),
+            ("content-type", "application/json".into()),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        ];
+        for (name, value) in &expected {
+            assert_eq!(message.headers.get(*name).map(|v| v.as_str()), Some(value.as_str()), "{name}");
+        }
+        assert_eq!(message.headers.len(), expected.len());
+        let json: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
+        assert_eq!(json["tagMoved"]["item"]["image"], "sha256:b");
+        assert_eq!(json["tagMoved"]["previous"]["image"], "sha256:a");
+        assert_eq!(json["tagMoved"]["replacesSequence"], 9);
+        assert_eq!(json["reason"], "tested");
+    }
+
+    #[test]
+    fn as_protobuf_it_is_the_very_bytes_of_the_log() {
+        let stored = stored(&moved());
+        let message = form(Encoding::Protobuf).message(&stored).expect("a message");
+        assert_eq!(message.payload, stored.payload);
+        assert_eq!(message.headers.get("content-type").expect("one").as_str(), "application/protobuf");
+    }
+
+    #[test]
+    fn what_is_sent_can_be_recognised() {
+        let message = form(Encoding::Json).message(&stored(&moved())).expect("a message");
+        let seen = Seen::expected(7, &message);
+        assert_eq!((seen.place, seen.event), (7, 12));
+        assert_eq!(seen.source, source(LogId::from_bytes([0xAB; 16])));
+        let other = Event { recorded_at: Some(Timestamp { seconds: 1, nanos: 0 }), ..moved() };
+        let other = form(Encoding::Json).message(&self::stored(&other)).expect("a message");
+        assert_ne!(Seen::expected(7, &other), seen, "another event of the same number");
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_not_published() {
+        let error = form(Encoding::Json).message(&stored(&Event { fact: None, ..moved() })).expect_err("no");
+        let said = "event 12 cannot be published: only a newer version knows what it says";
+        assert_eq!(error.to_string(), said);
+    }
+}

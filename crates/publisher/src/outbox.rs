@@ -1,0 +1,219 @@
+//! Events into messages, a bounded number of them under way.
+//!
+//! Each message is sent on the condition that the stream ends with the one before it (`Nats-Expected-Last-Sequence`). If one
+//! fails, all behind it fail too, so order cannot break; the whole window is given up, and the stream is asked where it
+//! ends.
+
+use std::collections::VecDeque;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
+use tagtrail_event_log::{Log, Stored};
+use tokio::sync::watch;
+
+use crate::Trouble;
+use crate::link::Link;
+use crate::message::{Form, Message};
+use crate::publisher::{IDLE_LOOK, Observer, Step};
+use crate::resume::Resume;
+use crate::stream::{self, Taken};
+
+/// Most messages under way. On a broker that syncs each message it is a tenth of a second's work.
+pub(crate) const WINDOW: usize = 256;
+/// Most events, and bytes of events, that are read at once.
+const PAGE_EVENTS: usize = WINDOW;
+const PAGE_BYTES: usize = 4 << 20;
+/// How long the window may take to be acknowledged when it is time to stop.
+const LAST_ACKS: Duration = Duration::from_secs(2);
+
+/// Where events are read and where they go.
+pub(crate) struct Outbox<'a> {
+    pub(crate) log: &'a Arc<dyn Log>,
+    pub(crate) link: &'a Link,
+    pub(crate) stream: &'a Taken,
+    pub(crate) form: &'a Form,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// Up to where to go.
+pub(crate) enum Until {
+    /// Follows the log until told to stop.
+    Stopped(watch::Receiver<bool>),
+    /// Up to this event.
+    Event(u64),
+}
+
+/// An acknowledgement that is waited for.
+struct UnderWay {
+    event: u64,
+    place: u64,
+    ack: Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>>,
+}
+
+impl Outbox<'_> {
+    /// Publishes what comes after `resume`. `acknowledged` hears of each event and its place, in order, no gap between.
+    ///
+    /// # Errors
+    /// [`Trouble`]; what was acknowledged before is in the stream.
+    pub(crate) async fn publish(
+        &self,
+        resume: Resume,
+        mut until: Until,
+        acknowledged: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<(), Trouble> {
+        let breaks = self.link.breaks();
+        let mut head = self.log.follow();
+        let mut next = resume.published + 1;
+        let mut place = resume.last_place;
+        let mut ready: VecDeque<Message> = VecDeque::new();
+        let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        loop {
+            let last = match &until {
+                Until::Stopped(_) => *head.borrow_and_update(),
+                Until::Event(last) => *last,
+            };
+            while under_way.len() < WINDOW && (!ready.is_empty() || next <= last) {
+                if ready.is_empty() {
+                    ready = self.read(next, last).await?;
+                    next += ready.len() as u64;
+                }
+                let Some(message) = ready.pop_front() else { break };
+                place += 1;
+                under_way.push_back(self.send(message, place).await?);
+            }
+            if under_way.is_empty()
+                && let Until::Event(last) = until
+                && next > last
+            {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = stopped(&mut until) => break,
+                () = self.link.broken(breaks) => return Err(self.link.broke()),
+                done = oldest(&mut under_way), if !under_way.is_empty() => self.heard(done, acknowledged)?,
+                () = tokio::time::sleep(IDLE_LOOK), if under_way.is_empty() => {
+                    stream::still_ends_with(&self.stream.stream, place).await?;
+                }
+                changed = head.changed(), if under_way.len() < WINDOW => {
+                    if changed.is_err() {
+                        break; // The log is closed: nothing will come.
+                    }
+                }
+            }
+        }
+        // What is under way may arrive or not; to know of it spares a look at the next start.
+        let rest = async {
+            while !under_way.is_empty() {
+                let done = oldest(&mut under_way).await;
+                self.heard(done, acknowledged)?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(LAST_ACKS, rest).await.unwrap_or(Ok(()))
+    }
+
+    /// A page of messages. Reading sled and encoding are work for a thread of their own.
+    async fn read(&self, from: u64, last: u64) -> Result<VecDeque<Message>, Trouble> {
+        let (log, form) = (self.log.clone(), self.form.clone());
+        let count = usize::try_from(last + 1 - from).unwrap_or(usize::MAX).min(PAGE_EVENTS);
+        let read = move || -> Result<VecDeque<Message>, Trouble> {
+            let events: Vec<Stored> = read_page(&*log, from, count)?;
+            events.iter().map(|stored| form.message(stored)).collect()
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|error| Trouble::Broken(error.to_string()))?
+    }
+
+    async fn send(&self, message: Message, place: u64) -> Result<UnderWay, Trouble> {
+        let Message { event, subject, headers, payload } = message;
+        let bytes = payload.len();
+        let publish = PublishMessage::build()
+            .headers(headers)
+            .payload(payload)
+            .expected_stream(self.name())
+            .expected_last_sequence(place - 1);
+        self.observer.step(Step::Sending(event));
+        let sent = self.link.jetstream.send_publish(subject, publish).await;
+        let ack = sent.map_err(|error| self.not_sent(event, bytes, &error))?;
+        self.observer.step(Step::Sent(event));
+        Ok(UnderWay { event, place, ack: ack.into_future() })
+    }
+
+    fn heard(
+        &self,
+        done: (u64, u64, Result<PublishAck, PublishError>),
+        acknowledged: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<(), Trouble> {
+        let (event, place, ack) = done;
+        let ack = ack.map_err(|error| self.not_stored(event, &error))?;
+        if ack.duplicate || ack.sequence != place {
+            // Stored before, and then removed: the broker still knows its id. It forgets after the duplicate window.
+            return Err(Trouble::Broken(format!(
+                "event {event} was taken for a repeat of message {} and not stored again; trying until the broker has forgotten it",
+                ack.sequence
+            )));
+        }
+        self.observer.step(Step::Acknowledged(event));
+        acknowledged(event, place);
+        Ok(())
+    }
+
+    fn not_sent(&self, event: u64, bytes: usize, error: &PublishError) -> Trouble {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Trouble::Refused(format!(
+                "event {event} makes a message of {bytes} bytes, and the NATS server takes at most {}: raise its max_payload",
+                self.link.max_payload()
+            )),
+            _ => Trouble::Broken(format!("event {event} was not sent: {}", stream::told(error))),
+        }
+    }
+
+    fn not_stored(&self, event: u64, error: &PublishError) -> Trouble {
+        let why = match error.kind() {
+            PublishErrorKind::TimedOut => "no acknowledgement came".to_owned(),
+            PublishErrorKind::StreamNotFound => format!("the stream {} is not there", self.name()),
+            PublishErrorKind::WrongLastSequence => {
+                format!(
+                    "the stream {} does not end where it should; somebody else may publish to it",
+                    self.name()
+                )
+            }
+            _ => stream::told(error),
+        };
+        Trouble::Broken(format!("event {event} was not stored: {why}"))
+    }
+
+    fn name(&self) -> &str {
+        &self.stream.stream.cached_info().config.name
+    }
+}
+
+/// Events from a sequence on, as many as are asked for and fit.
+pub(crate) fn read_page(log: &dyn Log, from: u64, count: usize) -> Result<Vec<Stored>, Trouble> {
+    let events = log.read(from, count, PAGE_BYTES).map_err(|error| Trouble::Refused(error.to_string()))?;
+    if events.is_empty() {
+        return Err(Trouble::Refused(format!("event {from} is not in the log")));
+    }
+    Ok(events)
+}
+
+async fn stopped(until: &mut Until) {
+    match until {
+        // An error means that nobody can tell any more, which is as good as being told.
+        Until::Stopped(stop) => _ = stop.wait_for(|stop| *stop).await,
+        Until::Event(_) => std::future::pending().await,
+    }
+}
+
+/// Waits for the oldest acknowledgement, and takes it out when it is there.
+async fn oldest(under_way: &mut VecDeque<UnderWay>) -> (u64, u64, Result<PublishAck, PublishError>) {
+    let front = under_way.front_mut().expect("asked only while something is under way");
+    let ack = front.ack.as_mut().await;
+    let UnderWay { event, place, .. } = under_way.pop_front().expect("it is still there");
+    (event, place, ack)
+}

@@ -1,0 +1,304 @@
+//! Publishing for as long as the server runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tagtrail_event_log::{Log, LogId};
+use tokio::sync::{Notify, watch};
+
+use crate::Trouble;
+use crate::bucket::Bucket;
+use crate::link::Link;
+use crate::message::{Form, Seen};
+use crate::outbox::{Outbox, Until, read_page};
+use crate::position::{Position, PositionFile};
+use crate::resume::{self, Found, Resume};
+use crate::settings::{Settings, StreamSettings};
+use crate::stream::{self, Taken};
+
+/// How often the position is remembered while it moves.
+const REMEMBER_EVERY: Duration = Duration::from_secs(1);
+/// After which time it is tried again: at first, and at most, twice as long after each failure in a row.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// After which time a stream that was refused is looked at again: somebody may have changed something.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// After which time without anything to send it is made sure that the stream is still what it was.
+pub(crate) const IDLE_LOOK: Duration = Duration::from_secs(10);
+
+/// What the publisher does, step by step, for whoever measures it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is a connection.
+    Connected,
+    /// There is none any more.
+    Disconnected,
+    /// The stream was found to hold everything up to this event. Publishing goes on from there.
+    Resumed(u64),
+    /// This event is about to be sent.
+    Sending(u64),
+    /// It was handed to the connection.
+    Sent(u64),
+    /// The broker has it, and everything before it.
+    Acknowledged(u64),
+    /// This position is about to be remembered on the disk.
+    Remembering(u64),
+    /// It is: told at the start too, of what was remembered before.
+    Remembered(u64),
+    /// Publishing does not go on, in words; and whether somebody has to change something.
+    Trouble {
+        /// What is wrong.
+        problem: String,
+        /// Whether it needs somebody. False: it is tried again by itself.
+        refused: bool,
+    },
+    /// The bucket holds what all events up to this one made of it.
+    BucketAt(u64),
+    /// The bucket is not kept up, in words. Empty: it is again.
+    BucketTrouble(String),
+}
+
+/// Hears of each step, at once and in order. It is called from the midst of things: it must not block.
+pub trait Observer: Send + Sync {
+    /// A step was made.
+    fn step(&self, step: Step);
+}
+
+/// Publishes a log. It never holds up the log, whatever the broker does.
+pub struct Publisher {
+    settings: Settings,
+    log: Arc<dyn Log>,
+    file: PositionFile,
+    observer: Arc<dyn Observer>,
+}
+
+impl Publisher {
+    /// A publisher of this log, which remembers its position in this file.
+    #[must_use]
+    pub fn new(settings: Settings, log: Arc<dyn Log>, file: PathBuf, observer: Arc<dyn Observer>) -> Self {
+        Self { settings, log, file: PositionFile::new(file), observer }
+    }
+
+    /// Publishes until `stop` turns true. Trouble is told to the observer and tried again.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        if let Some(position) = self.file.load(&self.log.id().to_string(), &self.settings.stream.name) {
+            self.observer.step(Step::Remembered(position.event));
+        }
+        let link = loop {
+            match Link::open(&self.settings.connection).await {
+                Ok(link) => break Arc::new(link),
+                Err(problem) => self.trouble(&Trouble::Refused(problem)),
+            }
+            if pause(LOOK_AGAIN, &mut stop).await {
+                return;
+            }
+        };
+        let telling = tokio::spawn(tell_line(link.clone(), self.observer.clone()));
+        let bucket = self.settings.bucket.clone().map(|name| {
+            let settings = &self.settings.stream;
+            Bucket::new(name, settings.replicas, self.log.clone(), link.clone(), self.observer.clone())
+        });
+        let bucket = bucket.map(|bucket| tokio::spawn(bucket.run(stop.clone())));
+        let events = Events { publisher: &self, link: &link };
+        keep_trying(&link, &events, &mut stop).await;
+        if let Some(bucket) = bucket {
+            bucket.await.ok();
+        }
+        telling.abort();
+    }
+
+    /// Remembers the position now and then, and where it is at the end.
+    async fn remember(&self, log: LogId, mut position: watch::Receiver<(u64, u64)>, ended: &Notify) {
+        loop {
+            let over = tokio::select! {
+                biased;
+                _ = position.changed() => false,
+                () = ended.notified() => true,
+            };
+            if over {
+                return;
+            }
+            let (event, place) = *position.borrow_and_update();
+            self.save(log, event, place).await;
+            if tokio::time::timeout(REMEMBER_EVERY, ended.notified()).await.is_ok() {
+                ended.notify_one(); // Once more around, for what came since.
+            }
+        }
+    }
+
+    fn trouble(&self, trouble: &Trouble) {
+        let refused = matches!(trouble, Trouble::Refused(_));
+        let problem = trouble.to_string();
+        if refused {
+            tracing::error!(problem, "nothing is published");
+        } else {
+            tracing::warn!(problem, "publishing was interrupted");
+        }
+        self.observer.step(Step::Trouble { problem, refused });
+    }
+
+    async fn save(&self, log: LogId, event: u64, place: u64) {
+        let position =
+            Position { log: log.to_string(), stream: self.settings.stream.name.clone(), event, place };
+        let file = self.file.clone();
+        self.observer.step(Step::Remembering(event));
+        match tokio::task::spawn_blocking(move || file.save(&position)).await {
+            Ok(Ok(())) => self.observer.step(Step::Remembered(event)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not remember up to where was published; a restart asks the stream");
+            }
+            Err(error) => tracing::warn!(%error, "could not remember up to where was published"),
+        }
+    }
+}
+
+/// The stream of events, kept up.
+struct Events<'a> {
+    publisher: &'a Publisher,
+    link: &'a Link,
+}
+
+impl KeptUp for Events<'_> {
+    /// From one look at the stream until something breaks.
+    async fn session(&self, mut stop: watch::Receiver<bool>, moved: &mut bool) -> Result<(), Trouble> {
+        let Self { publisher, link } = *self;
+        let Publisher { settings, log, file, observer } = publisher;
+        let settings = &settings.stream;
+        let form =
+            Form { log: log.id(), prefix: settings.subject_prefix.clone(), encoding: settings.encoding };
+        let breaks = link.breaks();
+        let taken = tokio::select! {
+            taken = stream::take(&link.jetstream, log.id(), stream::wanted(log.id(), settings)) => taken?,
+            () = link.broken(breaks) => return Err(link.broke()),
+            () = turned_true(&mut stop) => return Ok(()),
+        };
+        let remembered = file.load(&log.id().to_string(), &settings.name);
+        let known = remembered.as_ref().map(|position| (position.event, position.place));
+        let resume = look(log, &form, settings, &taken, remembered)?;
+        if resume.lost > 0 {
+            tracing::warn!(
+                stream = settings.name,
+                events = resume.lost,
+                "the broker no longer has what it had acknowledged; sending it again from the log"
+            );
+        }
+        tracing::info!(stream = settings.name, after = resume.published, head = log.head(), "publishing");
+        observer.step(Step::Resumed(resume.published));
+
+        let (told, position) = watch::channel(known.unwrap_or_default());
+        let found = (resume.published, resume.last_place);
+        // Of a lost stream it is remembered how far it had been, until it holds something again.
+        told.send_if_modified(|known| found.0 > 0 && std::mem::replace(known, found) != found);
+        let ended = Notify::new();
+        let outbox = Outbox { log, link, stream: &taken, form: &form, observer: &**observer };
+        let mut acknowledged = |event, place| {
+            *moved = true;
+            told.send_replace((event, place));
+        };
+        let publishing = async {
+            let outcome = outbox.publish(resume, Until::Stopped(stop), &mut acknowledged).await;
+            ended.notify_one();
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(publishing, publisher.remember(log.id(), position, &ended));
+        outcome
+    }
+
+    fn trouble(&self, trouble: &Trouble) {
+        self.publisher.trouble(trouble);
+    }
+}
+
+/// Something that is kept up to the log over one connection.
+pub(crate) trait KeptUp: Sync {
+    /// Keeps it up until it is time to stop. Notes in `moved` whether it came further.
+    fn session(
+        &self,
+        stop: watch::Receiver<bool>,
+        moved: &mut bool,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Tells why a session ended.
+    fn trouble(&self, trouble: &Trouble);
+}
+
+/// Holds session after session until it is time to stop.
+pub(crate) async fn keep_trying(link: &Link, kept_up: &impl KeptUp, stop: &mut watch::Receiver<bool>) {
+    let mut again = AGAIN.0;
+    loop {
+        tokio::select! {
+            () = link.up() => {}
+            () = turned_true(stop) => return,
+        }
+        let mut moved = false;
+        let Err(trouble) = kept_up.session(stop.clone(), &mut moved).await else { return };
+        kept_up.trouble(&trouble);
+        if moved {
+            again = AGAIN.0; // What was going well is taken up at once.
+        }
+        let wait = match trouble {
+            Trouble::Refused(_) => LOOK_AGAIN,
+            Trouble::Broken(_) => again,
+        };
+        again = (again * 2).min(AGAIN.1);
+        if pause(wait, stop).await {
+            return;
+        }
+    }
+}
+
+/// Compares what the stream holds with the log, and decides where to go on.
+pub(crate) fn look(
+    log: &Arc<dyn Log>,
+    form: &Form,
+    settings: &StreamSettings,
+    taken: &Taken,
+    remembered: Option<Position>,
+) -> Result<Resume, Trouble> {
+    let head = log.head();
+    let ours = match &taken.newest {
+        Some(newest) if (1..=head).contains(&newest.event) => {
+            let stored = read_page(&**log, newest.event, 1)?;
+            Some(Seen::expected(newest.place, &form.message(&stored[0])?))
+        }
+        _ => None,
+    };
+    let found = Found { newest: taken.newest.clone(), last_place: taken.last_place, ours, remembered, head };
+    resume::decide(settings, &found)
+}
+
+/// Tells of connections that come and go.
+async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
+    let mut line = link.line.clone();
+    let (mut up, mut error) = (false, String::new());
+    loop {
+        let now = line.borrow_and_update().clone();
+        if now.up != up {
+            up = now.up;
+            observer.step(if up { Step::Connected } else { Step::Disconnected });
+            if up {
+                tracing::info!("connected to NATS");
+            } else {
+                tracing::warn!("the connection to NATS broke");
+            }
+        }
+        if !up && !now.error.is_empty() && now.error != error {
+            tracing::warn!(error = now.error, "cannot connect to NATS; trying again");
+            observer
+                .step(Step::Trouble { problem: format!("cannot connect: {}", now.error), refused: false });
+        }
+        error = now.error;
+        if line.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits. True: it is time to stop.
+pub(crate) async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(time, turned_true(stop)).await.is_ok()
+}
+
+pub(crate) async fn turned_true(stop: &mut watch::Receiver<bool>) {
+    stop.wait_for(|stop| *stop).await.ok();
+}

@@ -1,0 +1,155 @@
+//! A part of the log once more, into another stream: for a subscriber that begins later, a second broker's copy, a look at
+//! the past. Never into the live stream, where old events would stand behind new ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tagtrail_event_log::Log;
+
+use crate::link::Link;
+use crate::message::Form;
+use crate::outbox::{Outbox, Until};
+use crate::publisher::{Observer, Step, look};
+use crate::settings::{Settings, SettingsError, StreamSettings};
+use crate::{Trouble, stream};
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often in a row it is tried again without coming further.
+const TRIES: u32 = 5;
+
+/// Why events were not published once more.
+#[derive(Debug, thiserror::Error)]
+pub enum RepublishError {
+    /// The target cannot be: the live stream, no name, somebody else's.
+    #[error("{0}")]
+    Refused(String),
+    /// The log has no such events.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// The broker failed. Asked again, it goes on where it ended.
+    #[error("{0}; ask again to go on from there")]
+    Failed(String),
+}
+
+/// What is published once more.
+pub struct Republish {
+    settings: Settings,
+    target: StreamSettings,
+    log: Arc<dyn Log>,
+    from: u64,
+    to: u64,
+}
+
+/// How far it is is told by acknowledgements alone.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn step(&self, _: Step) {}
+}
+
+impl Republish {
+    /// Events `from` (0: the first) to `to` (0: the newest there is now), into the stream and under the prefix of these
+    /// names. One that is empty follows from the other: `STAGING` and `staging`.
+    ///
+    /// # Errors
+    /// [`RepublishError`]; nothing was published.
+    pub fn new(
+        settings: &Settings,
+        log: Arc<dyn Log>,
+        (from, to): (u64, u64),
+        stream: &str,
+        prefix: &str,
+    ) -> Result<Self, RepublishError> {
+        let head = log.head();
+        let from = from.max(1);
+        let to = if to == 0 { head } else { to };
+        if from > head || to > head || from > to {
+            return Err(RepublishError::OutOfRange(format!(
+                "there are no events {from} to {to}: the log has 1 to {head}"
+            )));
+        }
+        let live = &settings.stream;
+        let name =
+            if stream.is_empty() { prefix.to_uppercase().replace('.', "_") } else { stream.to_owned() };
+        let subject_prefix = if prefix.is_empty() { stream.to_lowercase() } else { prefix.to_owned() };
+        if name.is_empty() {
+            return Err(RepublishError::Refused("name the stream, or the prefix of its subjects".into()));
+        }
+        if name == live.name || subject_prefix == live.subject_prefix {
+            return Err(RepublishError::Refused(format!(
+                "the server publishes to the stream {} under {} itself: old events would stand behind new ones; name another stream \
+                 and another prefix",
+                live.name, live.subject_prefix
+            )));
+        }
+        let target = StreamSettings { name, subject_prefix, ..live.clone() };
+        target.check().map_err(|SettingsError { reason, .. }| RepublishError::Refused(reason))?;
+        Ok(Self { settings: settings.clone(), target, log, from, to })
+    }
+
+    /// The stream it goes to.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.target.name
+    }
+
+    /// What its subjects begin with.
+    #[must_use]
+    pub fn subject_prefix(&self) -> &str {
+        &self.target.subject_prefix
+    }
+
+    /// The last event that will be in it.
+    #[must_use]
+    pub fn to(&self) -> u64 {
+        self.to
+    }
+
+    /// Publishes. `progress` hears up to which event everything is stored, and how many this call has stored.
+    ///
+    /// # Errors
+    /// [`RepublishError`]; what was told to `progress` is stored.
+    pub async fn run(&self, mut progress: impl FnMut(u64, u64) + Send) -> Result<(), RepublishError> {
+        let link = Link::open(&self.settings.connection).await.map_err(RepublishError::Failed)?;
+        let connected = tokio::time::timeout(CONNECT, link.up()).await;
+        connected.map_err(|_| {
+            RepublishError::Failed(format!("the NATS server does not answer{}", link.error()))
+        })?;
+        let (mut published, mut tries) = (0, 0);
+        loop {
+            let before = published;
+            let count = |event| {
+                published += 1;
+                progress(event, published);
+            };
+            match self.session(&link, count).await {
+                Ok(event) => {
+                    progress(event, published);
+                    return Ok(());
+                }
+                Err(Trouble::Refused(why)) => return Err(RepublishError::Refused(why)),
+                Err(Trouble::Broken(why)) => {
+                    tries = if published > before { 1 } else { tries + 1 };
+                    if tries == TRIES {
+                        return Err(RepublishError::Failed(why));
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn session(&self, link: &Link, mut count: impl FnMut(u64) + Send) -> Result<u64, Trouble> {
+        let log = self.log.id();
+        let form = Form { log, prefix: self.target.subject_prefix.clone(), encoding: self.target.encoding };
+        let taken = stream::take(&link.jetstream, log, stream::wanted(log, &self.target)).await?;
+        let mut resume = look(&self.log, &form, &self.target, &taken, None)?;
+        resume.published = resume.published.max(self.from - 1);
+        if resume.published < self.to {
+            let outbox = Outbox { log: &self.log, link, stream: &taken, form: &form, observer: &Nobody };
+            outbox.publish(resume, Until::Event(self.to), &mut |event, _| count(event)).await?;
+        }
+        Ok(resume.published.max(self.to))
+    }
+}
