@@ -6,6 +6,7 @@ mod bad_input;
 mod broker;
 mod conformance;
 mod deploy_nats;
+mod examples;
 mod kill;
 mod recorded;
 mod registry;
