@@ -84,7 +84,9 @@ impl KeptUp for Bucket {
     async fn session(&self, mut stop: watch::Receiver<bool>, moved: &mut bool) -> Result<(), Trouble> {
         let breaks = self.link.breaks();
         let taken = tokio::select! {
-            taken = stream::take(&self.link.jetstream, self.log.id(), self.wanted()) => taken?,
+            taken = stream::take(&self.link.jetstream, self.log.id(), self.wanted()) => {
+                taken.map_err(|trouble| self.link.explained(trouble))?
+            }
             () = self.link.broken(breaks) => return Err(self.link.broke()),
             () = turned_true(&mut stop) => return Ok(()),
         };

@@ -31,6 +31,8 @@ pub(crate) struct Line {
 /// A connection. It ends when this is dropped.
 pub(crate) struct Link {
     client: Client,
+    /// Where it goes, without secrets.
+    pub(crate) url: String,
     pub(crate) jetstream: Context,
     pub(crate) line: watch::Receiver<Line>,
 }
@@ -55,7 +57,7 @@ impl Link {
         let client = options.connect(urls).await.map_err(|error| error.to_string())?;
         let jetstream =
             jetstream::ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
-        Ok(Self { client, jetstream, line })
+        Ok(Self { client, url: connection.shown_url(), jetstream, line })
     }
 
     /// Waits until there is a connection.
@@ -77,6 +79,14 @@ impl Link {
     /// That a connection broke, as trouble.
     pub(crate) fn broke(&self) -> Trouble {
         Trouble::Broken(format!("the connection broke{}", self.error()))
+    }
+
+    /// Trouble with what was last said to be wrong: who may not ask is told so beside the answer that does not come.
+    pub(crate) fn explained(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Broken(why) => Trouble::Broken(why + &self.error()),
+            refused @ Trouble::Refused(_) => refused,
+        }
     }
 
     /// What was last said to be wrong, to stand behind a sentence. Empty: nothing was.
@@ -105,7 +115,13 @@ impl Line {
                 self.breaks += 1;
             }
             Event::ServerError(error) => self.error = error.to_string(),
-            Event::ClientError(error) => self.error = error.to_string(),
+            Event::ClientError(error) => {
+                let text = error.to_string();
+                self.error = match text.strip_prefix("nats: ").unwrap_or(&text) {
+                    "IO error" => "nobody answers there, or the answer broke off".into(),
+                    other => other.to_owned(),
+                };
+            }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
     }

@@ -175,7 +175,7 @@ impl Outbox<'_> {
 
     fn not_stored(&self, event: u64, error: &PublishError) -> Trouble {
         let why = match error.kind() {
-            PublishErrorKind::TimedOut => "no acknowledgement came".to_owned(),
+            PublishErrorKind::TimedOut => format!("no acknowledgement came{}", self.link.error()),
             PublishErrorKind::StreamNotFound => format!("the stream {} is not there", self.name()),
             PublishErrorKind::WrongLastSequence => {
                 format!(

@@ -168,7 +168,9 @@ impl KeptUp for Events<'_> {
             Form { log: log.id(), prefix: settings.subject_prefix.clone(), encoding: settings.encoding };
         let breaks = link.breaks();
         let taken = tokio::select! {
-            taken = stream::take(&link.jetstream, log.id(), stream::wanted(log.id(), settings)) => taken?,
+            taken = stream::take(&link.jetstream, log.id(), stream::wanted(log.id(), settings)) => {
+                taken.map_err(|trouble| link.explained(trouble))?
+            }
             () = link.broken(breaks) => return Err(link.broke()),
             () = turned_true(&mut stop) => return Ok(()),
         };
@@ -283,9 +285,9 @@ async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
             }
         }
         if !up && !now.error.is_empty() && now.error != error {
-            tracing::warn!(error = now.error, "cannot connect to NATS; trying again");
-            observer
-                .step(Step::Trouble { problem: format!("cannot connect: {}", now.error), refused: false });
+            let problem = format!("cannot connect to {}{}", link.url, link.error());
+            tracing::warn!(problem, "trying again");
+            observer.step(Step::Trouble { problem, refused: false });
         }
         error = now.error;
         if line.changed().await.is_err() {

@@ -28,6 +28,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_published_sequence", "Up to where events were published to NATS."),
     ("tagtrail_publish_lag_events", "Events that are not published yet."),
     ("tagtrail_publish_lag_seconds", "How long the oldest of them has been waiting."),
+    ("tagtrail_bucket_sequence", "Up to where the bucket is kept up. 0 until it is known."),
     ("tagtrail_nats_connected", "Whether there is a connection to NATS: 1 or 0."),
     (
         "tagtrail_publisher_refused",
@@ -106,6 +107,11 @@ pub(crate) fn publishing(published: u64, lag: &Lag, connected: bool, refused: bo
     gauge!("tagtrail_publish_lag_seconds").set(lag.ms as f64 / 1_000.0);
     gauge!("tagtrail_nats_connected").set(f64::from(u8::from(connected)));
     gauge!("tagtrail_publisher_refused").set(f64::from(u8::from(refused)));
+}
+
+/// Up to where the bucket is kept up.
+pub(crate) fn bucket(sequence: u64) {
+    gauge!("tagtrail_bucket_sequence").set(sequence as f64);
 }
 
 /// What is checked again. Told when somebody asks: what is late gets later while nothing happens.

@@ -36,7 +36,9 @@ struct State {
     problem: String,
     /// Whether that needs somebody.
     refused: bool,
-    /// Why the bucket is not kept up.
+    /// The bucket holds what all events up to here made of it.
+    bucket: u64,
+    /// Why it is not kept up.
     bucket_problem: String,
 }
 
@@ -54,10 +56,10 @@ impl Publishing {
     }
 
     /// Starts to publish, until `stop` turns true.
-    pub(crate) fn start(self: &Arc<Self>, config: &Config, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    pub(crate) fn start(self: Arc<Self>, config: &Config, stop: watch::Receiver<bool>) -> JoinHandle<()> {
         let file = config.data_dir.join(POSITION);
-        let publisher = Publisher::new(self.settings.clone(), self.log.clone(), file, self.clone());
         tracing::info!(nats = self.settings.connection.shown_url(), "publishing to NATS");
+        let publisher = Publisher::new(self.settings.clone(), self.log.clone(), file, self);
         tokio::spawn(publisher.run(stop))
     }
 
@@ -80,7 +82,10 @@ impl Publishing {
 
     /// Tells `/metrics`. When somebody looks: what waits waits longer while nothing happens.
     pub(crate) fn measure(&self) {
-        let State { published, connected, refused, .. } = self.state();
+        let State { published, connected, refused, bucket, .. } = self.state();
+        if self.settings.bucket.is_some() {
+            metrics::bucket(bucket);
+        }
         metrics::publishing(published.unwrap_or(0), &self.lag(), connected, refused);
     }
 
@@ -126,7 +131,8 @@ impl Observer for Publishing {
             Step::Remembered(event) => _ = state.published.get_or_insert(event),
             Step::Trouble { problem, refused } => (state.problem, state.refused) = (problem, refused),
             Step::BucketTrouble(problem) => state.bucket_problem = problem,
-            Step::Sending(_) | Step::Sent(_) | Step::Remembering(_) | Step::BucketAt(_) => {}
+            Step::BucketAt(event) => state.bucket = event,
+            Step::Sending(_) | Step::Sent(_) | Step::Remembering(_) => {}
         }
     }
 }

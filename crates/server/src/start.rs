@@ -170,7 +170,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .map_err(system("cannot start the writer"))?;
     let background = Background { work, view: view.clone(), importing, writer: writer.clone(), outside };
     let background = tokio::spawn(background.run(stopped.clone()));
-    let publishing = match &publishing {
+    let publishing = match publishing {
         Some(publishing) => publishing.start(&config, stopped),
         None => tokio::spawn(async {}),
     };

@@ -8,6 +8,7 @@ mod conformance;
 mod deploy_nats;
 mod examples;
 mod kill;
+mod nats;
 mod recorded;
 mod registry;
 mod schedule;

@@ -1,6 +1,8 @@
 //! `tagtrail admin`: for operators.
 
-use tagtrail_api::v1::RebuildViewRequest;
+use std::io::IsTerminal as _;
+
+use tagtrail_api::v1::{RebuildViewRequest, RepublishRequest};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -10,6 +12,8 @@ use crate::failure::Failure;
 pub(crate) enum Admin {
     /// Build the read model anew from the log
     Rebuild(RebuildArgs),
+    /// Publish events once more, to another stream of the NATS server
+    Republish(RepublishArgs),
 }
 
 /// Build the read model anew from the log.
@@ -20,9 +24,61 @@ pub(crate) struct RebuildArgs {
     verify: bool,
 }
 
+/// Publish events once more, to another stream of the NATS server than the one the server publishes to.
+#[derive(clap::Args)]
+pub(crate) struct RepublishArgs {
+    /// The first sequence
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 1)]
+    from: u64,
+    /// The last sequence [default: the newest there is]
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
+    to: u64,
+    /// What the subjects begin with [default: the stream's name in small letters]
+    #[arg(long, value_name = "PREFIX", required_unless_present = "stream")]
+    prefix: Option<String>,
+    /// The stream, created if there is none [default: the prefix in capital letters]
+    #[arg(long, value_name = "NAME")]
+    stream: Option<String>,
+}
+
 /// Serves operators.
 pub(crate) async fn run(admin: Admin, context: &mut Context) -> Result<(), Failure> {
-    let Admin::Rebuild(RebuildArgs { verify }) = admin;
+    match admin {
+        Admin::Rebuild(args) => rebuild(&args, context).await,
+        Admin::Republish(args) => republish(args, context).await,
+    }
+}
+
+async fn republish(args: RepublishArgs, context: &mut Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let request = RepublishRequest {
+        from_sequence: args.from,
+        to_sequence: args.to,
+        stream: args.stream.unwrap_or_default(),
+        subject_prefix: args.prefix.unwrap_or_default(),
+    };
+    let answers = client.admin().republish(request).await;
+    let mut answers = answers.map_err(|status| client.refusal(&status))?.into_inner();
+    let watched = std::io::stderr().is_terminal();
+    let mut last = None;
+    while let Some(answer) = answers.message().await.map_err(|status| client.refusal(&status))? {
+        if watched {
+            eprint!("\rEvent {} of {}", answer.sequence, answer.to_sequence);
+        }
+        last = Some(answer);
+    }
+    if watched {
+        eprintln!();
+    }
+    let done = last.ok_or_else(|| client.nonsense())?;
+    context.print(&format!(
+        "Published {} events; the stream {} holds them up to {} under {}.events.>\n",
+        done.published, done.stream, done.sequence, done.subject_prefix
+    ))
+}
+
+async fn rebuild(args: &RebuildArgs, context: &mut Context) -> Result<(), Failure> {
+    let verify = args.verify;
     let client = context.client()?;
     let answer = client.admin().rebuild_view(RebuildViewRequest { verify }).await;
     let answer = answer.map_err(|status| client.refusal(&status))?.into_inner();

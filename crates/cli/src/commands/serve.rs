@@ -64,7 +64,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // The NATS client tells of each attempt to connect; ours tells once, and in words.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).with_target(false).init(),

@@ -1,7 +1,7 @@
 //! `tagtrail status`: how the server is.
 
 use serde_json::{Map, Value};
-use tagtrail_api::v1::{GetStatusRequest, GetStatusResponse};
+use tagtrail_api::v1::{GetStatusRequest, GetStatusResponse, PublisherStatus};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -46,10 +46,33 @@ fn in_words(status: &GetStatusResponse, now: Now) -> String {
     if let Some(published) = status.published {
         text.pair("Published", &published.to_string());
     }
+    if let Some(publisher) = &status.publisher {
+        text.pair(
+            "Publishing To",
+            &format!("stream {}, {}.events.>", publisher.stream, publisher.subject_prefix),
+        );
+        text.pair("Publishing", &publishing(publisher));
+    }
     text.pair("Last Event", &status.last_event_at.as_ref().map(|at| now.ago(Some(at))).unwrap_or_default());
     text.pair("Pending Imports", &status.pending_imports.to_string());
     text.pair("Findings", &status.findings.join("\n"));
     tabs::elastic(&text.0)
+}
+
+/// One line: what is wrong, or by how much it is behind.
+fn publishing(publisher: &PublisherStatus) -> String {
+    let lag = match publisher.lag_ms {
+        0 => String::new(),
+        ms => {
+            let lag = std::time::Duration::from_secs(ms.div_ceil(1_000));
+            format!(" (behind by {})", humantime::format_duration(lag))
+        }
+    };
+    match (publisher.problem.as_str(), publisher.connected) {
+        ("", true) => format!("connected{lag}"),
+        ("", false) => format!("not connected{lag}"),
+        (problem, _) => format!("{problem}{lag}"),
+    }
 }
 
 fn in_json(status: &GetStatusResponse) -> Value {
@@ -58,6 +81,15 @@ fn in_json(status: &GetStatusResponse) -> Value {
     object.insert("projected".into(), status.projected.into());
     if let Some(published) = status.published {
         object.insert("published".into(), published.into());
+    }
+    if let Some(publisher) = &status.publisher {
+        let mut publishing = Map::new();
+        publishing.insert("stream".into(), publisher.stream.clone().into());
+        publishing.insert("subjectPrefix".into(), publisher.subject_prefix.clone().into());
+        publishing.insert("connected".into(), publisher.connected.into());
+        publishing.insert("problem".into(), publisher.problem.clone().into());
+        publishing.insert("lagMs".into(), publisher.lag_ms.into());
+        object.insert("publisher".into(), publishing.into());
     }
     object.insert("logId".into(), status.log_id.clone().into());
     object.insert("version".into(), status.version.clone().into());
@@ -92,5 +124,16 @@ mod tests {
         let published = GetStatusResponse { published: Some(11), ..status.clone() };
         assert_eq!(in_json(&published)["published"], 11);
         assert!(in_words(&status, Now::by_the_clock()).contains("Uptime:\t\t\t3s\n"));
+        let check = |connected, problem: &str, lag_ms, line: &str| {
+            let publisher =
+                PublisherStatus { connected, problem: problem.into(), lag_ms, ..Default::default() };
+            assert_eq!(publishing(&publisher), line);
+            let status = GetStatusResponse { publisher: Some(publisher), ..status.clone() };
+            assert_eq!(in_json(&status)["publisher"]["lagMs"], lag_ms);
+        };
+        check(true, "", 0, "connected");
+        check(true, "", 61_001, "connected (behind by 1m 2s)");
+        check(false, "", 900, "not connected (behind by 1s)");
+        check(true, "the stream S is somebody else's", 0, "the stream S is somebody else's");
     }
 }
