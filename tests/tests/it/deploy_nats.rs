@@ -8,15 +8,17 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{pull, push};
-use async_nats::jetstream::{self, kv, stream};
+use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, Event};
 use serde_json::Value;
 use tagtrail_tests::broker::{self, greeting};
 use tagtrail_tests::port::Port;
 use tagtrail_tests::process::Process;
+use tagtrail_tests::server::{Options, Server};
 use tagtrail_tests::wait;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt as _;
 
@@ -153,44 +155,71 @@ async fn strangers_do_not_come_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tagtrail_writes_and_subscribers_read() {
     let node = single();
-    let tagtrail = jetstream::new(node.connect("tagtrail", PASSWORD).await);
-    tagtrail.create_stream(events(1)).await.expect("the stream is made");
-    tagtrail.update_stream(events(1)).await.expect("it is changed");
-    let subject = "tagtrail.events.shop.app.v1.tag-moved";
-    assert_eq!(publish(&tagtrail, subject).await, 1);
-    let stream = tagtrail.get_stream("TAGTRAIL").await.expect("the stream is read");
-    assert_eq!(stream.get_raw_message(1).await.expect("its message").subject.as_str(), subject);
-
-    // The bucket, and what building it anew needs.
-    let config = kv::Config { bucket: "tagtrail".into(), ..kv::Config::default() };
-    let bucket = tagtrail.create_key_value(config).await.expect("the bucket is made");
-    bucket.put("shop.app.v1", "sha256:1".into()).await.expect("a key is set");
-    bucket.put("shop.app.v2", "sha256:2".into()).await.expect("a key is set");
-    bucket.purge("shop.app.v2").await.expect("a key is removed");
-    let keys: Vec<_> = bucket.keys().await.expect("keys").map(|key| key.expect("a key")).collect().await;
-    assert_eq!(keys, ["shop.app.v1"]);
+    let config = format!(
+        "[nats]\nurl = \"{}\"\nuser = \"tagtrail\"\npassword = \"{PASSWORD}\"\nbucket = \"tags\"\n",
+        node.url()
+    );
+    let server = block_in_place(|| Server::start(Options { config: config.clone(), ..Options::default() }));
+    let mut server = server.expect("a server");
+    let tag = ["tag", "--source=docker", "--reference", "registry.example/python:1", "python:3.6"];
+    let head = block_in_place(|| written(&server, &tag));
 
     let subscriber = jetstream::new(node.connect("subscriber", SUBSCRIBER_PASSWORD).await);
     let stream = subscriber.get_stream("TAGTRAIL").await.expect("the stream is seen");
     let durable = pull::Config { durable_name: Some("deployer".into()), ..pull::Config::default() };
     let consumer = stream.create_consumer(durable).await.expect("a durable consumer is made");
     let mut messages = consumer.messages().await.expect("messages");
-    let message =
-        timeout(READY_WITHIN, messages.next()).await.expect("in time").expect("one").expect("a message");
-    assert_eq!(message.subject.as_str(), subject);
+    let mut next = async || {
+        let next = timeout(READY_WITHIN, messages.next()).await.expect("in time");
+        next.expect("one").expect("a message")
+    };
+    let message = next().await;
+    assert_eq!(message.subject.as_str(), "tagtrail.events.test.python.-.stream-created");
+    message.double_ack().await.expect("it is acknowledged");
     let ordered = pull::OrderedConfig::default();
     let consumer = stream.create_consumer(ordered).await.expect("an ordered consumer is made");
     let mut again = consumer.messages().await.expect("messages");
     let first = timeout(READY_WITHIN, again.next()).await.expect("in time").expect("one").expect("a message");
-    assert_eq!(first.subject.as_str(), subject);
-    message.double_ack().await.expect("it is acknowledged");
-    let bucket = subscriber.get_key_value("tagtrail").await.expect("the bucket is seen");
-    assert_eq!(bucket.get("shop.app.v1").await.expect("it is read").expect("a value"), "sha256:1");
+    assert_eq!(first.subject, message.subject);
+
+    let bucket = subscriber.get_key_value("tags").await.expect("the bucket is seen");
+    let begun = Instant::now();
+    let value = loop {
+        match bucket.get("test.python.3=2E6").await.expect("it is read") {
+            Some(value) => break value,
+            None => assert!(begun.elapsed() < READY_WITHIN, "the bucket is not kept: {}", server.log()),
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert!(String::from_utf8_lossy(&value).contains("registry.example/python:1"), "{value:?}");
 
     // What JetStream would send on somebody's behalf does not become an event.
     let circle = push::Config { deliver_subject: "tagtrail.events.x".into(), ..push::Config::default() };
     let refusal = stream.create_consumer(circle).await.expect_err("a circle").to_string();
     assert!(refusal.contains("cycle"), "{refusal}");
+
+    // All that is needed to go on, too: to read where the stream ends, and to bring it in line with other settings.
+    block_in_place(|| {
+        server.terminate().expect("it ends");
+        server.configure(config + "duplicate_window = \"30s\"\n").expect("a file");
+        server.restart().expect("it starts again");
+        let more = written(&server, &["tag", "-d", "python:3.6"]);
+        assert!(more > head, "nothing was written");
+    });
+    assert!(!server.log().contains("Violation"), "{}", server.log());
+}
+
+/// Runs a command, waits until everything is published, and gives the head.
+fn written(server: &Server, command: &[&str]) -> u64 {
+    let printed = server.client().run(command).expect("tagtrail runs");
+    assert_eq!(printed.rc, 0, "{}", printed.stderr);
+    let status = || server.client().json(&["status", "-o", "json"]).expect("a status");
+    let published = wait::until(READY_WITHIN, || {
+        let status = status();
+        (status["published"].is_u64() && status["published"] == status["head"]).then_some(())
+    });
+    assert!(published.is_some(), "{}\n{}", status(), server.log());
+    server.client().head().expect("a head")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +228,7 @@ async fn who_may_publish_what() {
     //                                                   tagtrail subscriber
     let table = [
         ("tagtrail.events.shop.app.v1.tag-moved", true, false),
-        ("$KV.tagtrail.shop.app.v1", true, false),
+        ("$KV.tags.shop.app.v1", true, false),
         ("$KV.other.shop.app.v1", false, false),
         ("$JS.API.STREAM.CREATE.TAGTRAIL", true, false),
         ("$JS.API.STREAM.CREATE.MINE", false, false),
@@ -208,10 +237,10 @@ async fn who_may_publish_what() {
         ("$JS.API.STREAM.PURGE.TAGTRAIL", false, false),
         ("$JS.API.STREAM.MSG.DELETE.TAGTRAIL", false, false),
         ("$JS.API.STREAM.MSG.GET.TAGTRAIL", true, true),
-        ("$JS.API.STREAM.DELETE.KV_tagtrail", false, false),
-        ("$JS.API.STREAM.PURGE.KV_tagtrail", true, false),
+        ("$JS.API.STREAM.DELETE.KV_tags", false, false),
+        ("$JS.API.STREAM.PURGE.KV_tags", false, false),
         ("$JS.API.CONSUMER.CREATE.TAGTRAIL.mine", false, true),
-        ("$JS.API.CONSUMER.CREATE.KV_tagtrail.mine", true, false),
+        ("$JS.API.CONSUMER.CREATE.KV_tags.mine", false, false),
         ("$JS.API.CONSUMER.MSG.NEXT.TAGTRAIL.mine", false, true),
         ("_INBOX.somebody", false, false),
     ];
