@@ -1,9 +1,10 @@
 //! Which `tagtrail` is tested, and where the tools are that tests need.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// The `tagtrail` binary: `$TAGTRAIL_BIN`, else the one beside the running test, brought up to date with
 /// `cargo build -p tagtrail-cli` once per test process, so that `cargo test -p tagtrail-tests` alone tests the code at hand.
@@ -15,19 +16,35 @@ pub fn tagtrail() -> PathBuf {
     BINARY.get_or_init(|| env::var_os("TAGTRAIL_BIN").map_or_else(build, PathBuf::from)).clone()
 }
 
+/// One of the examples in Rust, brought up to date in the same way.
+///
+/// # Panics
+/// When it does not build.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut built = BUILT.lock().expect("nobody panics while building");
+    // Whoever builds the binary first builds the examples with it.
+    if env::var_os("TAGTRAIL_BIN").is_none() && built.insert(name.to_owned()) {
+        cargo_build(&["--package", "tagtrail-tests", "--example", name]);
+    }
+    output_directory().join("examples").join(name)
+}
+
 fn build() -> PathBuf {
-    let profile = output_directory();
-    let target = target_directory();
+    cargo_build(&["--package", "tagtrail-cli"]);
+    output_directory().join("tagtrail")
+}
+
+fn cargo_build(what: &[&str]) {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "tagtrail-cli", "--target-dir"]).arg(target);
+    build.args(["build", "--quiet", "--target-dir"]).arg(target_directory()).args(what);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if profile.ends_with("release") {
+    if output_directory().ends_with("release") {
         build.arg("--release");
     }
     let status = build.stdin(Stdio::null()).status().expect("cargo is there, or TAGTRAIL_BIN names a binary");
-    assert!(status.success(), "tagtrail does not build; see above");
-    profile.join("tagtrail")
+    assert!(status.success(), "{} does not build; see above", what.join(" "));
 }
 
 /// `target/<profile>`: where cargo puts binaries. The tests keep their reusable data in a directory beside it.

@@ -78,6 +78,12 @@ impl Server {
         Err(failure.context("three attempts were made")?)
     }
 
+    /// Changes the configuration file, for the next start. There has to be one.
+    pub fn configure(&mut self, config: impl Into<String>) -> Result<()> {
+        self.options.config = config.into();
+        Ok(fs::write(self.files.path().join("tagtrail.toml"), &self.options.config)?)
+    }
+
     /// Kills the server with SIGKILL, as a crash would.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {

@@ -5,6 +5,8 @@ mod background;
 mod bad_input;
 mod broker;
 mod conformance;
+mod deploy_nats;
+mod examples;
 mod kill;
 mod nats;
 mod recorded;
