@@ -15,3 +15,4 @@ mod ssrf;
 mod storm;
 mod transcripts;
 mod watch;
+mod watching;
