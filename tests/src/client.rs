@@ -1,13 +1,14 @@
 //! A real `tagtrail` command line, in an environment that holds nothing of the machine it runs on.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::binary;
+use crate::process::Process;
 
 /// Someone at a terminal: a server, a namespace and a configuration file of their own.
 #[derive(Clone, Debug)]
@@ -57,6 +58,11 @@ impl Client {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             rc: output.status.code().unwrap_or(-1),
         })
+    }
+
+    /// Starts a command that goes on, such as `watch`. What it prints, on either output, is appended to the file `log`.
+    pub fn start(&self, arguments: &[impl AsRef<str>], log: &Path) -> Result<Process> {
+        Process::start(self.command().args(arguments.iter().map(AsRef::as_ref)), log)
     }
 
     /// Runs a command that has to succeed and to print JSON, such as `get is -A -o json` or `status -o json`.

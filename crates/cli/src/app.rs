@@ -12,7 +12,7 @@ use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
     admin, annotate, completion, create, delete, describe, events, get, import_image, label, project, serve,
-    set, status, tag, version,
+    set, status, tag, version, watch,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -106,6 +106,8 @@ enum ClientCommand {
     Status(status::Args),
     /// Read the log of events
     Events(events::Args),
+    /// Print events as they happen
+    Watch(watch::Args),
     /// For operators
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -196,6 +198,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), F
         ClientCommand::Project(args) => project::run(&args, context),
         ClientCommand::Status(args) => status::run(args, context).await,
         ClientCommand::Events(args) => events::run(args, context).await,
+        ClientCommand::Watch(args) => watch::run(args, context).await,
         ClientCommand::Admin(args) => admin::run(args, context).await,
         ClientCommand::Completion(args) => completion::run(&args, Cli::command(), context),
         ClientCommand::Version(args) => version::run(args, context).await,

@@ -21,6 +21,8 @@ use crate::failure::Failure;
 /// The server's answers may be this large: a stream with thousands of history items is.
 const LARGEST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent server is asked whether it is still there, and how long it may take to say so.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// A server to ask.
 pub(crate) struct Client {
@@ -50,7 +52,11 @@ impl Client {
         }
         let endpoint =
             Endpoint::from_shared(full.clone()).map_err(|_| bad("write it like http://127.0.0.1:7400"))?;
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy();
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
+        // Whoever waits for an answer hears of it when nobody is there any more.
+        let (interval, timeout) = KEEPALIVE;
+        let endpoint = endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(timeout);
+        let channel = endpoint.connect_lazy();
         Ok(Self { channel, url: full })
     }
 
@@ -314,6 +320,11 @@ impl Client {
             "INTERNAL" => Failure::server("InternalError", message),
             reason => Failure::server(&camel_case(reason), message),
         }
+    }
+
+    /// Why a call came to nothing, in a few words.
+    pub(crate) fn why(&self, status: &Status) -> String {
+        innermost(status)
     }
 
     /// An answer that lacks what the API promises.

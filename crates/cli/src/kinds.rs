@@ -54,6 +54,19 @@ impl Kind {
         }
     }
 
+    /// `imagestreams.image.openshift.io`: how all of them are named.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Stream => "imagestreams.image.openshift.io",
+            Self::StreamTag => "imagestreamtags.image.openshift.io",
+            Self::ImageTag => "imagetags.image.openshift.io",
+            Self::StreamImage => "imagestreamimages.image.openshift.io",
+            Self::Image => "images.image.openshift.io",
+            Self::Scheduled => "schedule",
+            Self::Secret => "secrets",
+        }
+    }
+
     /// `ImageStreamTags`: how a bad name of one is complained about.
     pub(crate) fn plural_words(self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@
 //! | `app`      | the grammar of the command line, and who is asked about what    |
 //! | `commands` | one file per command                                            |
 //! | `client`   | calls, pages, and what a refusal of the server means            |
+//! | `follow`   | a watch that goes on over lost connections                      |
 //! | `failure`  | how everything that goes wrong is told                          |
 //! | `kinds`    | the words for kinds of objects, and names of them               |
 //! | `k8s`      | the objects as the Kubernetes API would show them               |
@@ -20,6 +21,7 @@ mod context;
 mod failure;
 mod fields;
 mod flags;
+mod follow;
 mod k8s;
 mod kinds;
 mod print;

@@ -19,3 +19,4 @@ mod ssrf;
 mod storm;
 mod transcripts;
 mod watch;
+mod watching;

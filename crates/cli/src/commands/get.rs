@@ -1,6 +1,7 @@
 //! `tagtrail get` (spec §4.4, §4.5): finds objects and shows them in one of many formats.
 
 use crate::commands::finder::Finder;
+use crate::commands::get_watch::{self, Watched};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fields::FieldSelector;
@@ -61,26 +62,44 @@ pub(crate) struct Args {
     /// Say nothing of what is not there
     #[arg(long)]
     ignore_not_found: bool,
+    /// Show what there is, and then each change, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+    /// Show only changes
+    #[arg(long)]
+    watch_only: bool,
+    /// With what happened to each object: ADDED, MODIFIED or DELETED
+    #[arg(long)]
+    output_watch_events: bool,
 }
 
 /// Finds objects and shows them.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let watches = args.watch || args.watch_only;
+    if args.output_watch_events && !watches {
+        return Err(Failure::client(
+            "--output-watch-events option can only be used with --watch or --watch-only",
+        ));
+    }
     let targets = Targets::parse(&args.words).map_err(Failure::client)?;
     let view = view(&args)?;
     let client = context.client()?;
-    let namespace = if args.all_namespaces { "" } else { &context.namespace };
-    let finder = Finder { client: &client, namespace, whole: view.wants_history() };
+    let namespace = if args.all_namespaces { String::new() } else { context.namespace.clone() };
+    let finder = Finder { client: &client, namespace: &namespace, whole: view.wants_history() };
 
     let selects = args.selector.is_some() || args.field_selector.is_some();
     if let (true, Some(error)) = (selects, targets.with_selector()) {
         return Err(Failure::client(error));
     }
+    if args.all_namespaces && matches!(targets, Targets::Named { .. }) {
+        return Err(Failure::client("a resource cannot be retrieved by name across all namespaces"));
+    }
+    if watches {
+        return watch(&args, &targets, view, finder, context).await;
+    }
     let mut objects = Vec::new();
     let mut failures = Vec::new();
     match &targets {
-        Targets::Named { .. } if args.all_namespaces => {
-            return Err(Failure::client("a resource cannot be retrieved by name across all namespaces"));
-        }
         Targets::Named { list, .. } => {
             for (kind, name) in list {
                 match finder.named(*kind, name).await {
@@ -119,6 +138,42 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         failures.extend(shown.err());
     }
     Failure::all(failures)
+}
+
+/// Shows objects and their changes.
+async fn watch(
+    args: &Args,
+    targets: &Targets,
+    view: View,
+    finder: Finder<'_>,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    if args.sort_by.is_some() {
+        context.warn(if args.watch {
+            "warning: --watch requested, --sort-by will be ignored for watch events received"
+        } else {
+            "warning: --watch-only requested, --sort-by will be ignored"
+        })?;
+    }
+    if let Some(refused) = get_watch::refused(&args.words, targets) {
+        return Err(refused);
+    }
+    let labels = args.selector.as_deref().unwrap_or_default();
+    let kind = match targets {
+        Targets::All(kinds) => kinds[0],
+        Targets::Named { list, .. } => list[0].0,
+    };
+    let fields = FieldSelector::parse(args.field_selector.as_deref(), kind, labels)?;
+    let watched = Watched {
+        kind,
+        targets,
+        labels,
+        fields,
+        only: args.watch_only,
+        events: args.output_watch_events,
+        view: view.naming_kinds(args.show_kind),
+    };
+    get_watch::run(watched, finder, context).await
 }
 
 /// Whether the rows have to say of what kind they are: kubectl looks at what it lists, and at what it found by name.

@@ -88,13 +88,24 @@ impl Columns {
         no_headers: bool,
         out: &mut String,
     ) -> Result<(), PathError> {
+        let (rows, filled) = self.rows(objects, self.has_headers(no_headers));
+        out.push_str(&tabs::table(&rows, tabs::GET));
+        filled
+    }
+
+    /// Whether there are headers.
+    pub(crate) fn has_headers(&self, no_headers: bool) -> bool {
+        self.from_file || !no_headers
+    }
+
+    /// The headers, if they are wanted, and the cells of the objects, up to one that a path does not fit.
+    pub(crate) fn rows(&self, objects: &[Value], headers: bool) -> (Vec<Vec<String>>, Result<(), PathError>) {
         let mut rows = Vec::new();
-        if self.from_file || !no_headers {
+        if headers {
             rows.push(self.columns.iter().map(|(header, _)| header.clone()).collect());
         }
         let filled = self.fill(objects, &mut rows);
-        out.push_str(&tabs::table(&rows, tabs::GET));
-        filled
+        (rows, filled)
     }
 
     fn fill(&self, objects: &[Value], rows: &mut Vec<Vec<String>>) -> Result<(), PathError> {

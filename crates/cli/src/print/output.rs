@@ -1,5 +1,7 @@
 //! `-o`: objects in the format that was asked for.
 
+pub(crate) mod changes;
+
 use std::fs;
 use std::io::ErrorKind;
 
@@ -193,9 +195,19 @@ impl Format {
                     out.push_str(&revision(object)?);
                 }
             }
+            Self::JsonPath { .. } | Self::GoTemplate { .. } => self.fill(&whole(), out)?,
+            Self::Columns(columns) => {
+                columns.print(&each().collect::<Vec<_>>(), no_headers, out).map_err(Failure::client)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints a value by a template, if this is one.
+    fn fill(&self, root: &Value, out: &mut String) -> Result<(), Failure> {
+        match self {
             Self::JsonPath { text, template, as_json } => {
-                let root = whole();
-                let found = template.find(&root).map_err(|error| unfit(text, &error, &root))?;
+                let found = template.find(root).map_err(|error| unfit(text, &error, root))?;
                 if *as_json {
                     out.extend(found.iter().map(|values| {
                         json::pretty(&values.iter().map(|value| value.clone().into_owned()).collect())
@@ -204,15 +216,14 @@ impl Format {
                     out.extend(found.iter().map(jsonpath::line));
                 }
             }
-            Self::Columns(columns) => {
-                columns.print(&each().collect::<Vec<_>>(), no_headers, out).map_err(Failure::client)?;
-            }
             Self::GoTemplate { text, template } => {
-                let printed = template.print(&whole());
+                let printed = template.print(root);
                 let quoted = go::quoted(text);
                 out.push_str(&printed.map_err(|error| {
                     Failure::client(format!("error executing template {quoted}: {error}"))
                 })?);
+            }
+            Self::Table { .. } | Self::Name | Self::Json | Self::Yaml | Self::Revision | Self::Columns(_) => {
             }
         }
         Ok(())

@@ -158,7 +158,12 @@ impl Object {
 
 /// Lays out objects of one kind.
 pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
-    let Some(first) = objects.first() else { return String::new() };
+    tabs::table(&rows(objects, layout, now), tabs::GET)
+}
+
+/// The headers and the cells of objects of one kind. No objects: no headers either.
+pub(crate) fn rows(objects: &[Object], layout: &Layout, now: Now) -> Vec<Vec<String>> {
+    let Some(first) = objects.first() else { return Vec::new() };
     // Images are in no namespace.
     let namespaces = layout.namespaces && first.kind() != Kind::Image;
     let mut rows = Vec::with_capacity(objects.len() + 1);
@@ -185,7 +190,7 @@ pub(crate) fn print(objects: &[Object], layout: &Layout, now: Now) -> String {
         row.extend(layout.labels.then(|| labels(stream.map(|stream| &stream.labels))));
         rows.push(row);
     }
-    tabs::table(&rows, tabs::GET)
+    rows
 }
 
 /// Makes the tags of a stream out of its listing, in the order of their names. `with_image`: only those that

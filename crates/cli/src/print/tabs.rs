@@ -51,24 +51,41 @@ pub(crate) const LOOKUP: Padding = Padding { minimum: 0, gap: 2 };
 /// Lays out rows of equally many cells. The last column is not padded, so a row whose last cell is empty ends
 /// in the spaces of the one before.
 pub(crate) fn table(rows: &[Vec<String>], padding: Padding) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            let longest = rows.iter().map(|row| length(&row[column])).max().unwrap_or(0);
-            (longest + padding.gap).max(padding.minimum)
-        })
-        .collect();
-    let mut out = String::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            out.push_str(cell);
-            if column + 1 < columns {
-                out.extend(std::iter::repeat_n(' ', widths[column] - length(cell)));
+    Widths::new(padding).table(rows)
+}
+
+/// The widths of a table's columns, remembered while more rows come.
+pub(crate) struct Widths {
+    padding: Padding,
+    columns: Vec<usize>,
+}
+
+impl Widths {
+    pub(crate) fn new(padding: Padding) -> Self {
+        Self { padding, columns: Vec::new() }
+    }
+
+    /// Lays out more rows. A column gets wider when it has to, and never narrower.
+    pub(crate) fn table(&mut self, rows: &[Vec<String>]) -> String {
+        let Self { padding, columns } = self;
+        columns.resize(rows.first().map_or(0, Vec::len).max(columns.len()), padding.minimum);
+        for row in rows {
+            for (width, cell) in columns.iter_mut().zip(row) {
+                *width = (length(cell) + padding.gap).max(*width);
             }
         }
-        out.push('\n');
+        let mut out = String::new();
+        for row in rows {
+            for (column, cell) in row.iter().enumerate() {
+                out.push_str(cell);
+                if column + 1 < row.len() {
+                    out.extend(std::iter::repeat_n(' ', columns[column] - length(cell)));
+                }
+            }
+            out.push('\n');
+        }
+        out
     }
-    out
 }
 
 /// A cell of a table is one line: what follows is told by three dots.
@@ -114,5 +131,14 @@ mod tests {
         assert_eq!(table(&rows(&[&["NAME", "LOCAL"], &["e", "true"]]), LOOKUP), "NAME  LOCAL\ne     true\n");
         let empty = table(&rows(&[&["NAME", "TAGS", "UPDATED"], &["empty", "", ""]]), GET);
         assert_eq!(empty, "NAME    TAGS   UPDATED\nempty          \n");
+    }
+
+    #[test]
+    fn a_table_that_goes_on_remembers_its_widths() {
+        let rows = |cells: &[&str]| vec![cells.iter().map(ToString::to_string).collect::<Vec<_>>()];
+        let mut widths = Widths::new(GET);
+        assert_eq!(widths.table(&rows(&["NAME", "TAGS"])), "NAME   TAGS\n");
+        assert_eq!(widths.table(&rows(&["longer-name", "v1"])), "longer-name   v1\n");
+        assert_eq!(widths.table(&rows(&["a", "v1"])), "a             v1\n");
     }
 }

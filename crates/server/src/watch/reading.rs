@@ -102,7 +102,7 @@ impl Reader {
         Ok(reading.await.and_then(|read| read).map_err(|error| End::Broken(error.to_string()))??)
     }
 
-    /// Reads events after a sequence up to another, which ends a command, and gives those that are asked for.
+    /// Reads events after a sequence, at most up to another, and gives those that are asked for.
     pub(super) fn events(&self, wish: &Wish, after: u64, until: u64) -> Result<Page, PastError> {
         match &wish.filter.stream {
             Some(key) => self.events_of(key, wish, after, until),
@@ -120,7 +120,7 @@ impl Reader {
             for stored in &events {
                 page.look_at(Arc::new(Told::decode(&stored.payload, None)?));
                 scanned += 1;
-                if page.up_to == until || page.may_end() && (page.is_full() || scanned >= SCANNED) {
+                if page.up_to == until || page.is_full() || scanned >= SCANNED {
                     return Ok(page.end());
                 }
             }
@@ -132,16 +132,16 @@ impl Reader {
     fn events_of(&self, key: &StreamKey, wish: &Wish, after: u64, until: u64) -> Result<Page, PastError> {
         let mut page = Sieve::new(wish, after);
         let sequences = self.past.view.events_of(key, after + 1, SCANNED);
-        let looked_at_all = sequences.len() < SCANNED;
+        let all = sequences.len() < SCANNED || sequences.last().is_some_and(|last| *last > until);
         for sequence in sequences.into_iter().take_while(|sequence| *sequence <= until) {
             let stored = self.past.log.read(sequence, 1, usize::MAX)?;
             let stored = stored.first().ok_or(PastError::Missing(sequence))?;
             page.look_at(Arc::new(Told::decode(&stored.payload, None)?));
-            if page.may_end() && page.is_full() {
+            if page.is_full() {
                 return Ok(page.end());
             }
         }
-        if looked_at_all || !page.may_end() {
+        if all {
             page.up_to = until;
         }
         Ok(page.end())
@@ -276,25 +276,24 @@ impl Reader {
     }
 }
 
-/// Keeps of events in their order what is asked for. Where streams are told, one event stands for its command.
+/// Keeps of events in their order what is asked for. Where streams are told, the first of a command's events that passes stands
+/// for the command: it may stop within one.
 pub(super) struct Sieve<'a> {
     filter: &'a Filter,
     whole_runs: bool,
     told: VecDeque<Arc<Told>>,
     size: usize,
     up_to: u64,
-    /// The end of the command that was looked at last.
-    run_end: u64,
 }
 
 impl<'a> Sieve<'a> {
     pub(super) fn new(wish: &'a Wish, after: u64) -> Self {
         let told = VecDeque::new();
-        Self { filter: &wish.filter, whole_runs: wish.streams, told, size: 0, up_to: after, run_end: after }
+        Self { filter: &wish.filter, whole_runs: wish.streams, told, size: 0, up_to: after }
     }
 
     pub(super) fn look_at(&mut self, told: Arc<Told>) {
-        (self.up_to, self.run_end) = (told.event.sequence, told.run().1);
+        self.up_to = told.event.sequence;
         let stands_already =
             || self.whole_runs && self.told.back().is_some_and(|before| before.run() == told.run());
         if self.filter.passes(&told) && !stands_already() {
@@ -303,17 +302,8 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    pub(super) fn up_to(&self) -> u64 {
-        self.up_to
-    }
-
     fn is_full(&self) -> bool {
         self.told.len() >= PAGE || self.size >= PAGE_BYTES
-    }
-
-    /// Whether nothing more has to be looked at: where streams are told, at the end of a command.
-    pub(super) fn may_end(&self) -> bool {
-        !self.whole_runs || self.up_to == self.run_end
     }
 
     pub(super) fn end(self) -> Page {

@@ -92,23 +92,25 @@ fn command(next: &mut impl FnMut(u64) -> u64) -> Command {
         }),
         3 => Command::DeleteTag { tag: format!("v{}", next(3)) },
         _ => {
-            let source = TagSource {
-                kind: SourceKind::DockerImage,
-                namespace: None,
-                name: format!("registry.example/app:{}", next(1_000)),
-            };
-            Command::SetTag(SetTag {
-                tag: TagName::parse(&format!("v{}", next(3))).expect("a tag"),
-                source: Some(source),
-                alias: false,
-                reference: true,
-                import_policy: ImportPolicy::default(),
-                reference_policy: ReferencePolicy::Source,
-                annotations: Entries::new(),
-                create: false,
-            })
+            let image = format!("registry.example/app:{}", next(1_000));
+            point(&format!("v{}", next(3)), SourceKind::DockerImage, &image)
         }
     }
+}
+
+/// Points a tag at an image, or lets it follow another tag.
+fn point(tag: &str, kind: SourceKind, name: &str) -> Command {
+    let alias = kind == SourceKind::ImageStreamTag;
+    Command::SetTag(SetTag {
+        tag: TagName::parse(tag).expect("a tag"),
+        source: Some(TagSource { kind, namespace: None, name: name.into() }),
+        alias,
+        reference: !alias,
+        import_policy: ImportPolicy::default(),
+        reference_policy: ReferencePolicy::Source,
+        annotations: Entries::new(),
+        create: false,
+    })
 }
 
 fn key(name: &str) -> StreamKey {
@@ -327,6 +329,46 @@ async fn filters_leave_out_what_is_not_asked_for() {
             let want: Vec<_> = all.iter().filter(|answer| wanted(&event(answer))).cloned().collect();
             assert_eq!(told, want, "{request:?}");
             assert_eq!(bookmark.sequence, head);
+        }
+    }
+}
+
+/// A tag that is followed by more others than a page holds: one command moves all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_larger_than_a_page_is_told_once() {
+    let bench = Bench::new(PATIENCE);
+    for image in 0..3 {
+        bench
+            .write("app", point("v0", SourceKind::DockerImage, &format!("registry.example/app:{image}")))
+            .await;
+        for alias in 0..100 {
+            let follows = point(&format!("a{alias}"), SourceKind::ImageStreamTag, "app:v0");
+            bench.write("app", follows).await;
+        }
+    }
+    let head = bench.past.log.head();
+    let is_meant = |event: &v1::Event| tagtrail_api::kind::tag(event) == Some("a99");
+    let mut ends = Vec::new();
+    for answer in events(&*bench.past.log) {
+        let Answer::Event(event) = answer else { panic!("{answer:?}") };
+        let run = event.run.expect("a run");
+        ends.extend(is_meant(&event).then(|| run.first_sequence + u64::from(run.length) - 1));
+    }
+    ends.dedup();
+    assert_eq!(ends.len(), 3, "it was set to follow, and moved twice");
+    let requests = [
+        v1::WatchRequest { tag: "a99".into(), ..after(0) },
+        v1::WatchRequest { namespace: "test".into(), stream: "app".into(), tag: "a99".into(), ..after(0) },
+    ];
+    for watches in [bench.watches.clone(), bench.restarted()] {
+        for (request, limit) in requests.iter().flat_map(|request| [(request, 0), (request, 1)]) {
+            let request = v1::WatchRequest { streams: true, history_limit: limit, ..request.clone() };
+            let (told, _) = all_up_to(watches.watch(wish(request)), head).await;
+            let sequence = |answer: &Answer| match answer {
+                Answer::Stream(stream) => stream.sequence,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(told.iter().map(sequence).collect::<Vec<_>>(), ends);
         }
     }
 }

@@ -171,13 +171,11 @@ impl Watcher {
     async fn turn_page(&mut self) -> Result<(), End> {
         let wish = self.wish.clone();
         let mut sieve = Sieve::new(&wish, self.settled);
-        while let Some(events) = self.shared.tail.after(sieve.up_to(), PAGE, PAGE_BYTES) {
+        if let Some(events) = self.shared.tail.after(self.settled, PAGE, PAGE_BYTES) {
             events.into_iter().for_each(|told| sieve.look_at(told));
-            if sieve.may_end() {
-                self.read = None;
-                self.take(sieve.end());
-                return Ok(());
-            }
+            self.read = None;
+            self.take(sieve.end());
+            return Ok(());
         }
         let (after, until) = (self.settled, *self.position.borrow());
         let page = self.read(move |reader, wish| reader.events(wish, after, until)).await?;
