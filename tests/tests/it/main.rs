@@ -12,6 +12,7 @@ mod nats;
 mod recorded;
 mod registry;
 mod schedule;
+mod schema;
 mod secrets;
 mod selecting;
 mod serve;
