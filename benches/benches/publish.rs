@@ -67,7 +67,8 @@ async fn ours(broker: &Broker, log: Arc<dyn Log>, dir: &Path) -> Duration {
     let (tell, mut told) = mpsc::unbounded_channel();
     let finish = Arc::new(Finish { last: log.head(), tell });
     let settings = Settings { connection, stream, bucket: None };
-    let publisher = Publisher::new(settings, log, dir.join("published"), finish);
+    let visible = log.follow();
+    let publisher = Publisher::new(settings, log, visible, dir.join("published"), finish);
     let (stop, stopped) = watch::channel(false);
     let begun = Instant::now();
     let running = tokio::spawn(publisher.run(stopped));

@@ -68,6 +68,14 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// How much memory the process has in use (resident), in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        let kib: u64 = line.with_context(|| format!("no VmRSS in:\n{status}"))?.parse()?;
+        Ok(kib << 10)
+    }
+
     /// Everything the process has printed, of all starts that shared this log.
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -119,6 +119,11 @@ impl Server {
         Ok(value.with_context(|| format!("no {name} in:\n{answer}"))?.parse()?)
     }
 
+    /// How much memory the server has in use (resident), in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        self.process.as_ref().context("the server does not run")?.memory()
+    }
+
     /// Where the server keeps its data.
     pub fn data(&self) -> PathBuf {
         self.files.path().join("data")

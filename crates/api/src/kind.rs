@@ -73,6 +73,24 @@ impl Kind {
         }
     }
 
+    /// Whether there are events of this kind that are about one tag.
+    #[must_use]
+    pub const fn names_a_tag(self) -> bool {
+        match self {
+            Self::TagSet
+            | Self::TagMoved
+            | Self::TagConfirmed
+            | Self::TagDeleted
+            | Self::ImportFailed
+            | Self::ImportRecovered => true,
+            Self::StreamCreated
+            | Self::StreamDeleted
+            | Self::StreamChanged
+            | Self::ImportFinished
+            | Self::ImageRecorded => false,
+        }
+    }
+
     /// The kind of an event. `None`: its fact is one that only a newer version knows.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {

@@ -394,6 +394,26 @@ impl View {
         after: Option<&StreamKey>,
         limit: usize,
     ) -> Vec<StreamKey> {
+        self.streams(namespace, after).filter(|(_, lives)| *lives).map(|(key, _)| key).take(limit).collect()
+    }
+
+    /// The same with the names of streams that live no more: a name stays for ever.
+    #[must_use]
+    pub fn names(
+        &self,
+        namespace: Option<&Namespace>,
+        after: Option<&StreamKey>,
+        limit: usize,
+    ) -> Vec<StreamKey> {
+        self.streams(namespace, after).map(|(key, _)| key).take(limit).collect()
+    }
+
+    /// The names of streams in order, after `after`, each with whether it lives.
+    fn streams(
+        &self,
+        namespace: Option<&Namespace>,
+        after: Option<&StreamKey>,
+    ) -> impl Iterator<Item = (StreamKey, bool)> + use<'_> {
         let prefix = match namespace {
             Some(namespace) => keys::namespace(keys::STREAM, namespace.as_str()),
             None => keys::table(keys::STREAM),
@@ -414,11 +434,8 @@ impl View {
         };
         db.range(start..)
             .map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
-            .take_while(|(key, _)| key.starts_with(&prefix))
-            .filter(|(_, value)| lives(value))
-            .filter_map(|(key, _)| stream_key(&key))
-            .take(limit)
-            .collect()
+            .take_while(move |(key, _)| key.starts_with(&prefix))
+            .filter_map(move |(key, value)| Some((stream_key(&key)?, lives(&value))))
     }
 
     /// A tag's history: see [`Look::history`].

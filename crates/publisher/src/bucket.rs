@@ -38,6 +38,7 @@ pub(crate) struct Bucket {
     name: String,
     replicas: usize,
     log: Arc<dyn Log>,
+    visible: watch::Receiver<u64>,
     link: Arc<Link>,
     observer: Arc<dyn Observer>,
 }
@@ -68,10 +69,11 @@ impl Bucket {
         name: String,
         replicas: usize,
         log: Arc<dyn Log>,
+        visible: watch::Receiver<u64>,
         link: Arc<Link>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { name, replicas, log, link, observer }
+        Self { name, replicas, log, visible, link, observer }
     }
 
     /// Keeps it up until `stop` turns true.
@@ -90,7 +92,7 @@ impl KeptUp for Bucket {
             () = self.link.broken(breaks) => return Err(self.link.broke()),
             () = turned_true(&mut stop) => return Ok(()),
         };
-        let mut head = self.log.follow();
+        let mut visible = self.visible.clone();
         // The event of the newest entry again: it may have changed more keys than those that were written.
         let mut next = taken.newest.as_ref().map_or(1, |newest| newest.event.max(1));
         if next > self.log.head().max(1) {
@@ -104,7 +106,7 @@ impl KeptUp for Bucket {
         let mut place = taken.last_place;
         self.observer.step(Step::BucketTrouble(String::new()));
         loop {
-            let last = *head.borrow_and_update();
+            let last = *visible.borrow_and_update();
             while next <= last {
                 let changes = self.read(next, last).await?;
                 self.write(&taken.stream, &changes, &mut place, breaks).await?;
@@ -118,7 +120,7 @@ impl KeptUp for Bucket {
             tokio::select! {
                 () = turned_true(&mut stop) => return Ok(()),
                 () = self.link.broken(breaks) => return Err(self.link.broke()),
-                changed = head.changed() => if changed.is_err() { return Ok(()) },
+                changed = visible.changed() => if changed.is_err() { return Ok(()) },
                 () = tokio::time::sleep(IDLE_LOOK) => stream::still_ends_with(&taken.stream, place).await?,
             }
         }

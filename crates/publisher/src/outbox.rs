@@ -42,8 +42,8 @@ pub(crate) struct Outbox<'a> {
 
 /// Up to where to go.
 pub(crate) enum Until {
-    /// Follows the log until told to stop.
-    Stopped(watch::Receiver<bool>),
+    /// Follows what becomes visible until told to stop.
+    Stopped { visible: watch::Receiver<u64>, stop: watch::Receiver<bool> },
     /// Up to this event.
     Event(u64),
 }
@@ -67,14 +67,13 @@ impl Outbox<'_> {
         acknowledged: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<(), Trouble> {
         let breaks = self.link.breaks();
-        let mut head = self.log.follow();
         let mut next = resume.published + 1;
         let mut place = resume.last_place;
         let mut ready: VecDeque<Message> = VecDeque::new();
         let mut under_way: VecDeque<UnderWay> = VecDeque::new();
         loop {
-            let last = match &until {
-                Until::Stopped(_) => *head.borrow_and_update(),
+            let last = match &mut until {
+                Until::Stopped { visible, .. } => *visible.borrow_and_update(),
                 Until::Event(last) => *last,
             };
             while under_way.len() < WINDOW && (!ready.is_empty() || next <= last) {
@@ -92,18 +91,16 @@ impl Outbox<'_> {
             {
                 return Ok(());
             }
+            let room = under_way.len() < WINDOW;
             tokio::select! {
-                biased;
-                () = stopped(&mut until) => break,
+                news = until.news(room) => match news {
+                    News::Events => {}
+                    News::Stop => break,
+                },
                 () = self.link.broken(breaks) => return Err(self.link.broke()),
                 done = oldest(&mut under_way), if !under_way.is_empty() => self.heard(done, acknowledged)?,
                 () = tokio::time::sleep(IDLE_LOOK), if under_way.is_empty() => {
                     stream::still_ends_with(&self.stream.stream, place).await?;
-                }
-                changed = head.changed(), if under_way.len() < WINDOW => {
-                    if changed.is_err() {
-                        break; // The log is closed: nothing will come.
-                    }
                 }
             }
         }
@@ -202,11 +199,26 @@ pub(crate) fn read_page(log: &dyn Log, from: u64, count: usize) -> Result<Vec<St
     Ok(events)
 }
 
-async fn stopped(until: &mut Until) {
-    match until {
-        // An error means that nobody can tell any more, which is as good as being told.
-        Until::Stopped(stop) => _ = stop.wait_for(|stop| *stop).await,
-        Until::Event(_) => std::future::pending().await,
+/// What may happen while acknowledgements are waited for.
+enum News {
+    Events,
+    Stop,
+}
+
+impl Until {
+    /// Waits for events, if there is room for them, or for the end.
+    async fn news(&mut self, room: bool) -> News {
+        match self {
+            // An error means that nobody can tell any more, which is as good as being told to stop.
+            Self::Stopped { visible, stop } => tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => News::Stop,
+                changed = visible.changed(), if room => match changed {
+                    Ok(()) => News::Events,
+                    Err(_) => News::Stop,
+                },
+            },
+            Self::Event(_) => std::future::pending().await,
+        }
     }
 }
 

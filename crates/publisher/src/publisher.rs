@@ -68,15 +68,23 @@ pub trait Observer: Send + Sync {
 pub struct Publisher {
     settings: Settings,
     log: Arc<dyn Log>,
+    visible: watch::Receiver<u64>,
     file: PositionFile,
     observer: Arc<dyn Observer>,
 }
 
 impl Publisher {
-    /// A publisher of this log, which remembers its position in this file.
+    /// A publisher of this log, which remembers its position in this file. It goes as far as `visible`: whoever hears of an
+    /// event and asks the server is not to be told of the time before. [`Log::follow`] where nothing is shown.
     #[must_use]
-    pub fn new(settings: Settings, log: Arc<dyn Log>, file: PathBuf, observer: Arc<dyn Observer>) -> Self {
-        Self { settings, log, file: PositionFile::new(file), observer }
+    pub fn new(
+        settings: Settings,
+        log: Arc<dyn Log>,
+        visible: watch::Receiver<u64>,
+        file: PathBuf,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { settings, log, visible, file: PositionFile::new(file), observer }
     }
 
     /// Publishes until `stop` turns true. Trouble is told to the observer and tried again.
@@ -96,7 +104,8 @@ impl Publisher {
         let telling = tokio::spawn(tell_line(link.clone(), self.observer.clone()));
         let bucket = self.settings.bucket.clone().map(|name| {
             let settings = &self.settings.stream;
-            Bucket::new(name, settings.replicas, self.log.clone(), link.clone(), self.observer.clone())
+            let (log, visible) = (self.log.clone(), self.visible.clone());
+            Bucket::new(name, settings.replicas, log, visible, link.clone(), self.observer.clone())
         });
         let bucket = bucket.map(|bucket| tokio::spawn(bucket.run(stop.clone())));
         let events = Events { publisher: &self, link: &link };
@@ -162,7 +171,7 @@ impl KeptUp for Events<'_> {
     /// From one look at the stream until something breaks.
     async fn session(&self, mut stop: watch::Receiver<bool>, moved: &mut bool) -> Result<(), Trouble> {
         let Self { publisher, link } = *self;
-        let Publisher { settings, log, file, observer } = publisher;
+        let Publisher { settings, log, visible, file, observer } = publisher;
         let settings = &settings.stream;
         let form =
             Form { log: log.id(), prefix: settings.subject_prefix.clone(), encoding: settings.encoding };
@@ -198,7 +207,9 @@ impl KeptUp for Events<'_> {
             told.send_replace((event, place));
         };
         let publishing = async {
-            let outcome = outbox.publish(resume, Until::Stopped(stop), &mut acknowledged).await;
+            let outcome = outbox
+                .publish(resume, Until::Stopped { visible: visible.clone(), stop }, &mut acknowledged)
+                .await;
             ended.notify_one();
             outcome
         };

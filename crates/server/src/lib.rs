@@ -5,6 +5,8 @@
 //! | `config`     | what the server is told                                             |
 //! | `outside`    | the time and fresh ids, from one place                              |
 //! | `writer`     | the one writer: decide, append, make visible, answer                |
+//! | `past`       | streams as they were, read from the log                             |
+//! | `watch`      | following the log                                                   |
 //! | `importing`  | asking registries, never inside the writer                          |
 //! | `secrets`    | credentials of a namespace, beside the log                          |
 //! | `work`       | what is to be done without anybody asking                           |
@@ -24,9 +26,11 @@ mod images;
 mod importing;
 mod metrics;
 mod outside;
+mod past;
 mod publishing;
 mod secrets;
 mod start;
+mod watch;
 mod work;
 mod writer;
 

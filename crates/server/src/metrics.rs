@@ -19,6 +19,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "tagtrail_checks_total",
         "Checks by outcome: unchanged, moved, failed, put_off by the registry, ours (not taken for a reason of our own), dropped.",
     ),
+    ("tagtrail_watchers_cut_off_total", "Watches that were ended because the watcher was too slow."),
 ];
 /// What is so at the moment.
 const GAUGES: &[(&str, &str)] = &[
@@ -35,6 +36,7 @@ const GAUGES: &[(&str, &str)] = &[
         "Whether somebody has to change something before publishing goes on: 1 or 0.",
     ),
     ("tagtrail_checks_late_seconds", "By how much the check that is due first is late."),
+    ("tagtrail_watchers", "Watches that are open."),
 ];
 /// What is spread.
 const HISTOGRAMS: &[(&str, &str)] = &[
@@ -118,4 +120,13 @@ pub(crate) fn bucket(sequence: u64) {
 pub(crate) fn schedule((tags, late): (usize, Duration)) {
     gauge!("tagtrail_checked_tags").set(tags as f64);
     gauge!("tagtrail_checks_late_seconds").set(late.as_secs_f64());
+}
+
+/// So many more, or fewer, are watching.
+pub(crate) fn watchers(more: f64) {
+    gauge!("tagtrail_watchers").increment(more);
+}
+
+pub(crate) fn watcher_cut_off() {
+    counter!("tagtrail_watchers_cut_off_total").increment(1);
 }

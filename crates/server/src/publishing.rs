@@ -55,11 +55,16 @@ impl Publishing {
         Some(Arc::new(Self { settings, log, outside, state: Mutex::default() }))
     }
 
-    /// Starts to publish, until `stop` turns true.
-    pub(crate) fn start(self: Arc<Self>, config: &Config, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    /// Starts to publish what is up to `visible`, until `stop` turns true.
+    pub(crate) fn start(
+        self: Arc<Self>,
+        config: &Config,
+        visible: watch::Receiver<u64>,
+        stop: watch::Receiver<bool>,
+    ) -> JoinHandle<()> {
         let file = config.data_dir.join(POSITION);
         tracing::info!(nats = self.settings.connection.shown_url(), "publishing to NATS");
-        let publisher = Publisher::new(self.settings.clone(), self.log.clone(), file, self);
+        let publisher = Publisher::new(self.settings.clone(), self.log.clone(), visible, file, self);
         tokio::spawn(publisher.run(stop))
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::extract::State;
+use axum::middleware::Next;
 use tagtrail_api::v1;
 use tagtrail_event_log::blobs::BlobStore;
 use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
@@ -26,13 +28,20 @@ use crate::grpc::{Services, errors};
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
+use crate::past::Past;
 use crate::publishing::Publishing;
 use crate::secrets::Secrets;
+use crate::watch::{PATIENCE, Watches};
 use crate::work::Work;
-use crate::writer::Writer;
+use crate::writer::{Commits, Writer};
 
 /// How long requests under way may take after a signal.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long an answer may then lie with a client that does not take it, when nothing else is under way: a watcher that
+/// has stopped does not hold up the server.
+const UNTAKEN: Duration = Duration::from_secs(2);
+/// How often the other side of a silent connection is asked whether it is still there, and how long it may take to say so.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How many events are applied between two looks at whether to go on.
 const CATCH_UP_STEP: u64 = 20_000;
 /// The largest request, in bytes.
@@ -121,6 +130,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         outside.clone(),
         config.import.max_images_per_repository,
     );
+    let past = Past { log: log.clone(), view: view.clone() };
+    let watches = Watches::new(past, config.repository.clone(), stopped.clone(), PATIENCE);
     let publishing = Publishing::of(&config, log.clone(), outside.clone());
     let config = Arc::new(config);
     let services = Services {
@@ -133,8 +144,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         work: work.clone(),
         publishing: publishing.clone(),
         writer: writer.clone(),
+        watches: watches.clone(),
         outside: outside.clone(),
         started,
+        stopped: stopped.clone(),
         findings: Arc::new(findings),
         rebuilding: Arc::default(),
     };
@@ -142,12 +155,20 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     health_reporter.set_service_status("", ServingStatus::NotServing).await;
     // Answered before the read model is complete: who calls meanwhile is told so.
     let routes = routes(services, Gate(is_ready.clone())).add_service(health).into_axum_router();
-    let routes = Routes::from(routes.layer(axum::middleware::from_fn(errors::answer_panics)));
+    let (underway, is_underway) = watch::channel(0);
+    let underway = Arc::new(underway);
+    let routes = routes
+        .layer(axum::middleware::from_fn(errors::answer_panics))
+        .layer(axum::middleware::from_fn_with_state(underway, count));
+    let routes = Routes::from(routes);
     let grpc_stop = turned_true(stopped.clone());
     let mut grpc = tokio::spawn(async move {
         // An answer is several small writes: held back for the acknowledgement of the first, each would take 40 ms longer.
         let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
+        let (interval, timeout) = KEEPALIVE;
         tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(interval))
+            .http2_keepalive_timeout(Some(timeout))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, grpc_stop)
             .await
@@ -165,13 +186,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         }
     }
     work.fill(&view, outside.now(), Instant::now());
+    let commits = Commits { log: log.clone(), view: view.clone(), tail: watches.tail(), work: work.clone() };
     let writer_thread = queue
-        .start(log.clone(), view.clone(), work.clone(), outside.clone(), internal_registry, alive)
+        .start(commits, outside.clone(), internal_registry, alive)
         .map_err(system("cannot start the writer"))?;
     let background = Background { work, view: view.clone(), importing, writer: writer.clone(), outside };
     let background = tokio::spawn(background.run(stopped.clone()));
     let publishing = match publishing {
-        Some(publishing) => publishing.start(&config, stopped),
+        Some(publishing) => publishing.start(&config, watches.tail().follow(), stopped),
         None => tokio::spawn(async {}),
     };
     ready.send_replace(true);
@@ -193,6 +215,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     stop.send_replace(true);
     // New requests are turned away; those under way may end.
     let deadline = tokio::time::Instant::now() + GRACE;
+    let grpc = tokio::spawn(until_answered(flattened(grpc), is_underway));
     for mut task in [flattened(background), flattened(publishing), flattened(http), flattened(grpc)] {
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
             tracing::warn!("something was still under way after {GRACE:?} and was cut off");
@@ -358,6 +381,38 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Counts a request while its answer is being found. What is left of it then is bytes for the client to take.
+async fn count(
+    State(underway): State<Arc<watch::Sender<usize>>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> axum::response::Response {
+    struct Under<'a>(&'a watch::Sender<usize>);
+
+    impl Drop for Under<'_> {
+        fn drop(&mut self) {
+            self.0.send_modify(|requests| *requests -= 1);
+        }
+    }
+
+    underway.send_modify(|requests| *requests += 1);
+    let _under = Under(&underway);
+    next.run(request).await
+}
+
+/// Waits for the end of gRPC, but not for clients that do not take the answers they have.
+async fn until_answered(mut grpc: tokio::task::JoinHandle<()>, mut underway: watch::Receiver<usize>) {
+    let answered = async {
+        // An error means that nobody can ask any more, which is as good.
+        underway.wait_for(|requests| *requests == 0).await.ok();
+        tokio::time::sleep(UNTAKEN).await;
+    };
+    tokio::select! {
+        _ = &mut grpc => {}
+        () = answered => grpc.abort(),
     }
 }
 

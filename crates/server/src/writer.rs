@@ -17,6 +17,7 @@ use tagtrail_projection::{Stage, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::outside::Outside;
+use crate::watch::tail::{Change, Tail};
 use crate::work::Work;
 
 /// How many writes may wait. More are turned away with a word, instead of waiting without end.
@@ -105,6 +106,19 @@ pub(crate) struct Pause {
     _until: oneshot::Sender<()>,
 }
 
+/// Where a commit goes, in this order.
+#[derive(Clone)]
+pub(crate) struct Commits {
+    /// It is durable.
+    pub log: Arc<dyn Log>,
+    /// Every read sees it.
+    pub view: Arc<View>,
+    /// Watchers hear of it.
+    pub tail: Arc<Tail>,
+    /// What follows from it is done.
+    pub work: Arc<Work>,
+}
+
 /// Where the writes wait until the writer takes them.
 pub(crate) struct Queue(mpsc::Receiver<Job>);
 
@@ -157,16 +171,16 @@ impl Queue {
     /// If the operating system gives no thread.
     pub(crate) fn start(
         self,
-        log: Arc<dyn Log>,
-        view: Arc<View>,
-        work: Arc<Work>,
+        commits: Commits,
         outside: Outside,
         internal_registry: Option<String>,
         alive: watch::Sender<bool>,
     ) -> std::io::Result<JoinHandle<()>> {
+        let Commits { log, view, tail, work } = commits;
         let last_time = view.recorded_at();
+        tail.begin(view.position());
         let end = End { view: view.clone(), alive, well: false };
-        let thread = Thread { log, view, work, outside, internal_registry, last_time };
+        let thread = Thread { log, view, work, tail, outside, internal_registry, last_time };
         let run = move || match thread.run(self.0) {
             Ok(()) => end.well(),
             Err(reason) => {
@@ -207,6 +221,7 @@ struct Thread {
     log: Arc<dyn Log>,
     view: Arc<View>,
     work: Arc<Work>,
+    tail: Arc<Tail>,
     outside: Outside,
     internal_registry: Option<String>,
     /// When the newest event was recorded. Time never goes back in the log, whatever the clock does.
@@ -245,8 +260,14 @@ impl Thread {
         let view = self.view.clone();
         let log = self.log.clone();
         let head = log.head();
-        let mut round =
-            Round { stage: view.stage(), runs: Vec::new(), next: head + 1, bytes: 0, answers: Vec::new() };
+        let mut round = Round {
+            stage: view.stage(),
+            runs: Vec::new(),
+            changes: Vec::new(),
+            next: head + 1,
+            bytes: 0,
+            answers: Vec::new(),
+        };
         self.decide(&mut round, first, reply);
         let mut left = None;
         for _ in 1..BATCH_COMMANDS {
@@ -262,7 +283,7 @@ impl Thread {
                 Err(_) => break,
             }
         }
-        let Round { stage, runs, answers, .. } = round;
+        let Round { stage, runs, changes, answers, .. } = round;
         if !runs.is_empty() {
             let began = Instant::now();
             let events: usize = runs.iter().map(Vec::len).sum();
@@ -270,6 +291,8 @@ impl Thread {
             log.append(head, &runs).map_err(|error| error.to_string())?;
             // Only now may anybody see it; and everybody does, before the first caller hears that it is done.
             view.commit(stage, &*log).map_err(|error| error.to_string())?;
+            // Watchers too: what they hear of, they can read.
+            self.tail.tell(&runs, changes);
             crate::metrics::committed(runs.len(), events, log.head(), began.elapsed());
         }
         for (reply, answer) in answers {
@@ -312,8 +335,8 @@ impl Thread {
             internal_registry: self.internal_registry.clone(),
         };
         let events = decide(&round.stage, &key, &context, &command)?;
-        let revision = round.stage.stream(&key).revision;
-        let recorded = envelopes(&key, &origin, now, round.next, revision, events);
+        let before = round.stage.stream(&key);
+        let recorded = envelopes(&key, &origin, now, round.next, before.revision, events);
         let stored: Vec<_> = recorded.iter().map(codec::encode).collect();
         // Checked before anything is staged: a round is not to fail for one command that is too large.
         if let Some(bytes) = stored.iter().map(bytes::Bytes::len).find(|bytes| *bytes > MAX_PAYLOAD_BYTES) {
@@ -333,6 +356,7 @@ impl Thread {
         for (event, bytes) in recorded.iter().zip(&stored) {
             round.stage.apply(event, bytes);
         }
+        let after = round.stage.stream(&key);
         round.bytes += bytes;
         let length = u32::try_from(stored.len()).expect("a command makes few events");
         let run = Run { first_sequence: round.next, length };
@@ -340,14 +364,17 @@ impl Thread {
             self.last_time = now;
             round.next += u64::from(length);
             round.runs.push(stored);
+            round.changes.push(Change { before, after: after.clone() });
         }
-        Ok(Written { run, events: recorded, repeated: false, after: round.stage.stream(&key) })
+        Ok(Written { run, events: recorded, repeated: false, after })
     }
 }
 
 struct Round<'v> {
     stage: Stage<'v>,
     runs: Vec<tagtrail_event_log::Run>,
+    /// What each run made of its stream.
+    changes: Vec<Change>,
     next: u64,
     bytes: usize,
     answers: Vec<(Reply, Result<Written, WriteError>)>,

@@ -17,4 +17,6 @@ mod secrets;
 mod selecting;
 mod serve;
 mod ssrf;
+mod storm;
 mod transcripts;
+mod watch;

@@ -51,7 +51,9 @@ fn publisher_process() {
     let connection = tagtrail_publisher::Connection { url: url.into(), ..Default::default() };
     let settings = tagtrail_publisher::Settings { connection, stream: Default::default(), bucket: None };
     let killer = Killer { step: step.into(), event: event.parse().unwrap() };
-    let publisher = Publisher::new(settings, open(dir), position_file(dir), Arc::new(killer));
+    let log = open(dir);
+    let visible = log.follow();
+    let publisher = Publisher::new(settings, log, visible, position_file(dir), Arc::new(killer));
     let (_stop, stopped) = watch::channel(false);
     tokio::runtime::Runtime::new().unwrap().block_on(publisher.run(stopped));
 }

@@ -114,7 +114,8 @@ impl Running {
     pub(crate) fn start(settings: Settings, log: Arc<dyn Log>, dir: &Path) -> Running {
         let heard = Arc::new(Heard::default());
         let (stop, stopped) = watch::channel(false);
-        let publisher = Publisher::new(settings, log, position_file(dir), heard.clone());
+        let visible = log.follow();
+        let publisher = Publisher::new(settings, log, visible, position_file(dir), heard.clone());
         Running { heard, stop, task: tokio::spawn(publisher.run(stopped)) }
     }
 

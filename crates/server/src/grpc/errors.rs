@@ -13,7 +13,9 @@ use tagtrail_publisher::RepublishError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::past::PastError;
 use crate::secrets::SecretError;
+use crate::watch::End;
 use crate::writer::WriteError;
 
 /// The domain of the `google.rpc.ErrorInfo` that every refusal carries.
@@ -85,6 +87,25 @@ pub(super) fn unreadable(error: &ReadError) -> Status {
     status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), error.to_string())
 }
 
+pub(super) fn past(error: &PastError) -> Status {
+    match error {
+        PastError::Read(error) => unreadable(error),
+        PastError::Missing(_) | PastError::Decode(_) => internal(error),
+    }
+}
+
+/// How a watch ended, with the position to resume from.
+pub(crate) fn watch_ended(end: &End) -> Status {
+    let (code, reason, after) = match end {
+        End::Slow { after, .. } => (Code::ResourceExhausted, "SLOW_WATCHER", after),
+        End::Stopping { after } => (Code::Unavailable, "UNAVAILABLE", after),
+        End::Unreadable(error) => return past(error),
+        End::Broken(why) => return internal(why),
+    };
+    let metadata = after.map(|after| ("after_sequence".to_owned(), after.to_string())).into_iter().collect();
+    told(code, reason, metadata, end.to_string())
+}
+
 pub(super) fn no_bytes(error: &BlobError) -> Status {
     tracing::error!(%error, "a blob could not be read");
     let remedy = match error {
@@ -141,6 +162,10 @@ fn status(code: Code, reason: &str, subject: (&str, String), message: String) ->
     let (kind, name) = subject;
     let name = shortened(name, NAME_BYTES);
     let metadata = HashMap::from([("kind".to_owned(), kind.to_owned()), ("name".to_owned(), name)]);
+    told(code, reason, metadata, message)
+}
+
+fn told(code: Code, reason: &str, metadata: HashMap<String, String>, message: String) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, shortened(message, MESSAGE_BYTES), details)
 }

@@ -1,5 +1,7 @@
 //! The log itself.
 
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use prost::Message;
 use tagtrail_api::v1;
 use tagtrail_api::v1::event_service_server::EventService;
@@ -9,6 +11,8 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors};
 use crate::convert;
+use crate::watch::Watcher;
+use crate::watch::filter::{Begin, Wish};
 
 /// Most events in one answer, and most that are looked at for one.
 const PAGE: usize = 1_000;
@@ -17,13 +21,26 @@ const BYTES: usize = 3 << 20;
 
 #[tonic::async_trait]
 impl EventService for Services {
-    type WatchStream = tokio_stream::Empty<Result<v1::WatchResponse, Status>>;
+    type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
 
-    async fn watch(
-        &self,
-        _request: Request<v1::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let wish = Wish::parse(request.into_inner()).map_err(errors::usage)?;
+        let head = self.log.head();
+        if let Begin::After(after) = wish.begin
+            && after > head
+        {
+            return Err(errors::out_of_range(format!(
+                "the log ends at sequence {head}; after {after} nothing can be watched yet"
+            )));
+        }
+        let next = |watcher: Option<Watcher>| async move {
+            let mut watcher = watcher?;
+            Some(match watcher.next().await {
+                Ok(answer) => (Ok(answer), Some(watcher)),
+                Err(end) => (Err(errors::watch_ended(&end)), None),
+            })
+        };
+        Ok(Response::new(stream::unfold(Some(self.watches.watch(wish)), next).boxed()))
     }
 
     async fn read_events(

@@ -23,6 +23,7 @@ use tagtrail_domain::event::Actor;
 use tagtrail_domain::{Command, Refusal, StreamKey, limits};
 use tagtrail_event_log::Log;
 use tagtrail_projection::View;
+use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use crate::config::Config;
@@ -32,6 +33,7 @@ use crate::importing::Importing;
 use crate::outside::Outside;
 use crate::publishing::Publishing;
 use crate::secrets::Secrets;
+use crate::watch::Watches;
 use crate::work::Work;
 use crate::writer::{Origin, Write, Writer, Written};
 
@@ -48,8 +50,11 @@ pub(crate) struct Services {
     /// `None`: nothing is published.
     pub(crate) publishing: Option<Arc<Publishing>>,
     pub(crate) writer: Writer,
+    pub(crate) watches: Watches,
     pub(crate) outside: Outside,
     pub(crate) started: Instant,
+    /// Turns true when the server stops.
+    pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) findings: Arc<Vec<String>>,
     /// Held while the read model is being rebuilt: one at a time.
     pub(crate) rebuilding: Arc<tokio::sync::Mutex<()>>,

@@ -31,10 +31,15 @@ impl Services {
         );
         let republish = republish.map_err(|error| errors::not_republished(&error))?;
         let (tell, told) = mpsc::channel(1);
+        let mut stopped = self.stopped.clone();
         tokio::spawn(async move {
             let ended = tokio::select! {
                 ended = run(&republish, &tell) => ended,
                 () = tell.closed() => return, // The caller has gone away.
+                _ = stopped.wait_for(|stopped| *stopped) => {
+                    let text = "the server is stopping".to_owned();
+                    Err(errors::not_republished(&RepublishError::Failed(text)))
+                }
             };
             // An error means that the caller has gone away meanwhile.
             tell.send(ended).await.ok();

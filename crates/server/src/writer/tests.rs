@@ -49,6 +49,7 @@ struct Bench {
     dir: tempfile::TempDir,
     log: MemoryLog,
     view: Arc<View>,
+    tail: Arc<Tail>,
     writer: Writer,
     queue: Option<Queue>,
     mood: Arc<AtomicU8>,
@@ -70,6 +71,7 @@ impl Bench {
             dir,
             log,
             view: Arc::new(view),
+            tail: Arc::new(Tail::new(std::time::Duration::from_secs(1))),
             writer,
             queue: Some(queue),
             mood: Arc::default(),
@@ -85,8 +87,9 @@ impl Bench {
         let outside = Outside::of(move || Timestamp::new(clock.load(Ordering::SeqCst), 0), || [7; 16]);
         let log = Arc::new(Disk { log: self.log.clone(), mood: self.mood.clone() });
         let work = Arc::new(Work::new(crate::config::Intervals::default(), || 0.5));
+        let commits = Commits { log, view: self.view.clone(), tail: self.tail.clone(), work };
         let (queue, says) = (self.queue.take().expect("once"), self.says.take().expect("once"));
-        let started = queue.start(log, self.view.clone(), work, outside, None, says);
+        let started = queue.start(commits, outside, None, says);
         self.thread = Some(started.expect("a thread"));
     }
 
