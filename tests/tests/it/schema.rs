@@ -104,7 +104,7 @@ fn a_newer_version_may_add() {
     assert_eq!(wrong(&schema::strict(&published), &[event(json!({}))]), "");
 }
 
-/// Real events: what the command line prints, and the very same as payloads on NATS.
+/// Real events of nearly every kind: what the command line prints, and the very same as payloads on NATS.
 #[test]
 fn real_events_pass() {
     let broker = Broker::start(broker::Options::default()).expect("a broker");
@@ -117,10 +117,11 @@ fn real_events_pass() {
     let server = Server::start(Options { config, ..Options::default() }).expect("a server");
     let image = |tag: &str| format!("{}/{tag}", registry.host());
     for command in [
-        vec!["import-image", "app:v1", &format!("--from={}", image("team/app:v1")), "--confirm"],
+        vec!["import-image", "app:v1", &format!("--from={}", image("team/app:v1.0.0")), "--confirm"],
         vec!["import-image", "app:v1"],
         vec!["tag", "app:v1", "app:prod", "--alias"],
-        vec!["tag", "--source=docker", &image("team/app:v2"), "app:v1"],
+        vec!["tag", "--source=docker", &image("team/app:v9"), "app:v1", "--wait"],
+        vec!["tag", "--source=docker", &image("team/app:v1.2.0"), "app:v1", "--wait"],
         vec!["import-image", "all", &format!("--from={}", image("team/app")), "--confirm", "--all"],
         vec!["import-image", "none", &format!("--from={}", image("team/none")), "--confirm", "--all"],
         vec!["import-image", "app:lost", &format!("--from={}", image("team/app:lost")), "--confirm"],
