@@ -111,7 +111,7 @@ async def main():
         try:
             async with await nats.connect(arguments.server, allow_reconnect=False, error_cb=quiet) as client:
                 await follow(client.jetstream(), arguments.stream, arguments.subjects, state)
-        except (nats.errors.Error, OSError) as error:
+        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
             # Whatever it was: begin again from the state, which is right at every moment.
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         await asyncio.sleep(0.5)

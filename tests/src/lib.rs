@@ -15,6 +15,7 @@
 //! | [`tls`]      | certificates for one test                                                   |
 //! | [`server`]   | a real `tagtrail serve`                                                     |
 //! | [`client`]   | a real `tagtrail` command line                                              |
+//! | [`schema`]   | the JSON schema of events, as the proto would have it                       |
 //! | [`case`]     | a recorded run of the real image stream system                              |
 //! | [`replay`]   | the same run, done by Tagtrail                                              |
 //! | [`meant`]    | where the two are meant to differ                                           |
@@ -37,6 +38,7 @@ pub mod port;
 pub mod process;
 pub mod registry;
 pub mod replay;
+pub mod schema;
 pub mod server;
 pub mod tally;
 pub mod tls;

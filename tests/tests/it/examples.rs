@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use tagtrail_tests::binary;
 use tagtrail_tests::broker::{self, Broker};
+use tagtrail_tests::port::Port;
 use tagtrail_tests::process::Process;
 use tagtrail_tests::server::{Options, Server};
 use tagtrail_tests::wait;
@@ -272,3 +273,71 @@ each_subscriber!(
     a_subscriber_does_not_trust_a_streams_count,
     a_subscriber_does_not_mix_logs
 );
+
+/// Everything that can happen to a watcher over gRPC.
+#[test]
+fn a_watcher_sees_all_in_order_once() {
+    let reserved = [Port::reserve().expect("a port"), Port::reserve().expect("a port")];
+    let ports = Some((reserved[0].number(), reserved[1].number()));
+    let mut server = Server::start(Options { ports, ..Options::default() }).expect("a server");
+    let address = server.url().replace("http://", "");
+    let mut watcher = Example::new("watch.py", &["--server", &address]);
+    write_some(&server);
+    watcher.start();
+    watcher.wait_for(write_some(&server));
+
+    // The watcher dies.
+    watcher.kill();
+    let missed = write_some(&server);
+    watcher.start();
+    watcher.wait_for(missed);
+
+    // The server dies, or ends, and comes back.
+    server.kill().expect("it dies");
+    watcher.wait_to_say("UNAVAILABLE");
+    server.restart().expect("it comes back");
+    watcher.wait_for(write_some(&server));
+    server.terminate().expect("it ends when asked to");
+    server.restart().expect("it comes back");
+    let last = write_some(&server);
+    watcher.wait_for(last);
+
+    let seen: Vec<u64> = watcher.events().into_iter().map(|(sequence, _)| sequence).collect();
+    let mut once = seen.clone();
+    once.dedup();
+    assert_eq!(once, (1..=last).collect::<Vec<_>>(), "{}", watcher.said());
+    // An event that was handled, and not yet written down when the program was killed, comes once more.
+    assert!(seen.len() - once.len() <= 1, "{}", watcher.said());
+
+    // Another log: sequences of the old one say nothing about it.
+    drop(server);
+    let server = Server::start(Options { ports, ..Options::default() }).expect("a server");
+    write(&server);
+    let ended = wait::until(SOON, || watcher.process.as_mut()?.ended());
+    assert_eq!(ended.and_then(|status| status.code()), Some(1), "{}", watcher.said());
+    watcher.wait_to_say("delete the file to begin anew");
+}
+
+/// What a watcher asks for is filtered by the server, and it still knows how far everything has come.
+#[test]
+fn a_watcher_filters() {
+    let server = Server::start(Options::default()).expect("a server");
+    let address = server.url().replace("http://", "");
+    let filter = ["--server", &address, "--namespace", "test", "--tag", "3.6", "--kind", "tag-moved"];
+    let mut watcher = Example::new("watch.py", &filter);
+    for tag in ["python:3.6", "python:3.7", "pypy:3.6", "pypy:3.7"] {
+        run(&server, &["tag", "--source=docker", "--reference", "registry.example/python:1", tag]);
+    }
+    watcher.start();
+    let come = wait::until(SOON, || (watcher.events().len() == 2).then_some(()));
+    assert!(come.is_some(), "{}", watcher.said());
+    let moved: Vec<_> = watcher.events().into_iter().map(|(_, rest)| rest).collect();
+    assert_eq!(moved, ["tag_moved test/python", "tag_moved test/pypy"]);
+    let head = server.client().head().expect("a head");
+    let at_head = || {
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(watcher.state()).ok()?).expect("JSON");
+        (state["sequence"] == head).then_some(())
+    };
+    assert!(wait::until(SOON, at_head).is_some(), "a bookmark does not come: {}", watcher.said());
+}

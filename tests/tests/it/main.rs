@@ -1,5 +1,6 @@
 //! End to end: the real `tagtrail` binary against real registries and real kills.
 
+mod alarms;
 mod api;
 mod background;
 mod bad_input;
@@ -12,6 +13,7 @@ mod nats;
 mod recorded;
 mod registry;
 mod schedule;
+mod schema;
 mod secrets;
 mod selecting;
 mod serve;
