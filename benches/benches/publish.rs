@@ -35,8 +35,9 @@ use tonic::transport::Endpoint;
 const WINDOW: usize = 256;
 const ROUNDS: usize = 3;
 const LASTING: Duration = Duration::from_secs(6);
-/// Writers that make the load in the second half.
-const WRITERS: u64 = 16;
+/// Writers in the second half, and the pause of each between two writes: nothing else goes on, or as much as a broker that
+/// syncs each message can carry.
+const LOADS: [(u64, Duration); 2] = [(1, Duration::from_millis(20)), (8, Duration::from_millis(50))];
 
 fn broker(sync_interval: &str) -> Broker {
     Broker::start(BrokerOptions { sync_interval: sync_interval.into(), ..Default::default() }).unwrap()
@@ -118,9 +119,8 @@ async fn throughput(sync_interval: &str, events: u64) {
     }
     let log: Arc<dyn Log> = Arc::new(log);
     let stored = log.read(1, usize::MAX, usize::MAX).unwrap();
-    let json = |payload: &bytes::Bytes| {
-        tagtrail_api::json::event(&Event::decode(payload.clone()).unwrap()).to_string().into()
-    };
+    let json =
+        |payload: &bytes::Bytes| tagtrail_api::json::event(&Event::decode(payload.clone()).unwrap()).into();
     let payloads: Vec<bytes::Bytes> = stored.iter().map(|event| json(&event.payload)).collect();
     let broker = broker(sync_interval);
     let (mut our, mut bared) = (Vec::new(), Vec::new());
@@ -207,7 +207,7 @@ async fn bare_delay(broker: &Broker) -> Vec<Duration> {
     delays
 }
 
-fn delay(sync_interval: &str, writers: u64, runtime: &tokio::runtime::Runtime) {
+fn delay(sync_interval: &str, (writers, pause): (u64, Duration), runtime: &tokio::runtime::Runtime) {
     let broker = broker(sync_interval);
     let config = format!("[nats]\nurl = \"{}\"\n", broker.url());
     // The server's data lies in `TMPDIR`, which is to be a real disk.
@@ -217,7 +217,6 @@ fn delay(sync_interval: &str, writers: u64, runtime: &tokio::runtime::Runtime) {
         let mut delivered = deliveries(&broker, "TAGTRAIL").await;
         let mut tasks = JoinSet::new();
         for writer in 0..writers {
-            let pause = Duration::from_millis(if writers == 1 { 20 } else { 0 });
             tasks.spawn(write(server.url(), writer, pause));
         }
         let mut waiting: HashMap<u64, Instant> = HashMap::new();
@@ -248,8 +247,8 @@ fn main() {
     runtime.block_on(throughput("2m", 40_000));
     println!("\n    sync   writers   writes/s     p50 us     p99 us   bare p50   bare p99");
     for sync_interval in ["always", "2m"] {
-        for writers in [1, WRITERS] {
-            delay(sync_interval, writers, &runtime);
+        for load in LOADS {
+            delay(sync_interval, load, &runtime);
         }
     }
 }

@@ -1,21 +1,25 @@
 //! Events as JSON, in protobuf's own mapping (<https://protobuf.dev/programming-guides/json/>), which any protobuf library
 //! reads back into an `Event`.
 //!
-//! Of what that mapping leaves open: numbers of 64 bits are JSON numbers, which every reader of the mapping takes, and a
+//! Written straight into text: a publisher has thousands of them to write a second. Of what that mapping leaves open: numbers of 64 bits are JSON numbers, which every reader of the mapping takes, and a
 //! value that is not set is left out, but for yes and no. `proto/tagtrail/v1/event.schema.json` is the schema.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prost_types::Timestamp;
-use serde_json::{Map, Value};
 
 use crate::v1::event::Fact;
 use crate::v1::{
-    Actor, Entry, Event, Failure, HistoryItem, ImportOutcome, ImportPolicy, Platform, Run, TagSource, TagSpec,
+    Actor, Entry, Event, Failure, FailureCleared, HistoryItem, ImageRecorded, ImportFailed, ImportFinished,
+    ImportOutcome, ImportPolicy, LookupPolicySet, Platform, RepositoryImportFailed, Run, StreamCreated,
+    StreamDeleted, StreamMetadataSet, TagDeleted, TagMoved, TagSet, TagSource, TagSpec,
 };
 
-/// An event.
+/// An event, on one line.
 #[must_use]
-pub fn event(event: &Event) -> Value {
-    Fields::default()
+pub fn event(event: &Event) -> String {
+    let mut text = Vec::with_capacity(1_024);
+    Fields::of(&mut text)
         .number("sequence", event.sequence)
         .number("revision", event.revision)
         .time("recordedAt", event.recorded_at.as_ref())
@@ -28,133 +32,136 @@ pub fn event(event: &Event) -> Value {
         .text("reason", &event.reason)
         .text("command", &event.command)
         .text("requestId", &event.request_id)
-        .text("requestDigest", &base64(&event.request_digest))
+        .bytes("requestDigest", &event.request_digest)
         .number("causedBy", event.caused_by)
         .text("traceparent", &event.traceparent)
         .fact(event.fact.as_ref())
-        .value()
+        .end();
+    String::from_utf8(text).expect("JSON is text")
 }
 
-fn run(run: &Run) -> Value {
-    Fields::default().number("firstSequence", run.first_sequence).number("length", run.length).value()
+fn run(fields: Fields<'_>, run: &Run) {
+    fields.number("firstSequence", run.first_sequence).number("length", run.length).end();
 }
 
-fn actor(actor: &Actor) -> Value {
-    Fields::default().text("name", &actor.name).yes_or_no("authenticated", actor.authenticated).value()
+fn actor(fields: Fields<'_>, actor: &Actor) {
+    fields.text("name", &actor.name).yes_or_no("authenticated", actor.authenticated).end();
 }
 
-fn fact(fact: &Fact) -> (&'static str, Value) {
-    let fields = Fields::default();
-    let (name, fields) = match fact {
-        Fact::StreamCreated(created) => (
-            "streamCreated",
-            fields
-                .yes_or_no("lookupLocal", created.lookup_local)
-                .list("labels", &created.labels, entry)
-                .list("annotations", &created.annotations, entry),
-        ),
-        Fact::StreamDeleted(deleted) => {
-            ("streamDeleted", fields.list("tags", &deleted.tags, |tag| tag.as_str().into()))
-        }
-        Fact::StreamMetadataSet(set) => (
-            "streamMetadataSet",
-            fields.list("labels", &set.labels, entry).list("annotations", &set.annotations, entry),
-        ),
-        Fact::LookupPolicySet(set) => ("lookupPolicySet", fields.yes_or_no("local", set.local)),
-        Fact::TagSet(set) => {
-            ("tagSet", fields.text("tag", &set.tag).message("spec", set.spec.as_ref(), tag_spec))
-        }
-        Fact::TagDeleted(deleted) => (
-            "tagDeleted",
-            fields.text("tag", &deleted.tag).yes_or_no("hadSpec", deleted.had_spec).message(
-                "last",
-                deleted.last.as_ref(),
-                history_item,
-            ),
-        ),
-        Fact::TagMoved(moved) => (
-            "tagMoved",
-            fields
-                .text("tag", &moved.tag)
-                .message("item", moved.item.as_ref(), history_item)
-                .word("change", moved.change, moved.change().as_str_name())
-                .message("previous", moved.previous.as_ref(), history_item)
-                .number("replacesSequence", moved.replaces_sequence)
-                .word("cause", moved.cause, moved.cause().as_str_name())
-                .text("followedTag", &moved.followed_tag)
-                .text("source", &moved.source),
-        ),
-        Fact::ImportFailed(failed) => (
-            "importFailed",
-            fields
-                .text("tag", &failed.tag)
-                .text("source", &failed.source)
-                .message("failure", failed.failure.as_ref(), failure)
-                .number("generation", failed.generation),
-        ),
-        Fact::FailureCleared(cleared) => ("failureCleared", fields.text("tag", &cleared.tag)),
-        Fact::ImageRecorded(image) => (
-            "imageRecorded",
-            fields
-                .text("digest", &image.digest)
-                .text("dockerImageReference", &image.docker_image_reference)
-                .text("mediaType", &image.media_type)
-                .text("config", &image.config)
-                .number("size", image.size)
-                .message("platform", image.platform.as_ref(), platform)
-                .time("builtAt", image.built_at.as_ref()),
-        ),
-        Fact::ImportFinished(finished) => (
-            "importFinished",
-            fields
-                .time("checkedAt", finished.checked_at.as_ref())
-                .list("outcomes", &finished.outcomes, outcome)
-                .yes_or_no("scheduled", finished.scheduled)
-                .text("repository", &finished.repository)
-                .number("additionalTags", finished.additional_tags),
-        ),
-        Fact::RepositoryImportFailed(failed) => (
-            "repositoryImportFailed",
-            fields.text("repository", &failed.repository).message(
-                "failure",
-                failed.failure.as_ref(),
-                failure,
-            ),
-        ),
-    };
-    (name, fields.value())
+fn stream_created(fields: Fields<'_>, created: &StreamCreated) {
+    fields
+        .yes_or_no("lookupLocal", created.lookup_local)
+        .list("labels", &created.labels, entry)
+        .list("annotations", &created.annotations, entry)
+        .end();
 }
 
-fn tag_spec(spec: &TagSpec) -> Value {
-    Fields::default()
+fn stream_deleted(fields: Fields<'_>, deleted: &StreamDeleted) {
+    fields.texts("tags", &deleted.tags).end();
+}
+
+fn stream_metadata_set(fields: Fields<'_>, set: &StreamMetadataSet) {
+    fields.list("labels", &set.labels, entry).list("annotations", &set.annotations, entry).end();
+}
+
+fn lookup_policy_set(fields: Fields<'_>, set: &LookupPolicySet) {
+    fields.yes_or_no("local", set.local).end();
+}
+
+fn tag_set(fields: Fields<'_>, set: &TagSet) {
+    fields.text("tag", &set.tag).message("spec", set.spec.as_ref(), tag_spec).end();
+}
+
+fn tag_deleted(fields: Fields<'_>, deleted: &TagDeleted) {
+    fields
+        .text("tag", &deleted.tag)
+        .yes_or_no("hadSpec", deleted.had_spec)
+        .message("last", deleted.last.as_ref(), history_item)
+        .end();
+}
+
+fn tag_moved(fields: Fields<'_>, moved: &TagMoved) {
+    fields
+        .text("tag", &moved.tag)
+        .message("item", moved.item.as_ref(), history_item)
+        .word("change", moved.change, moved.change().as_str_name())
+        .message("previous", moved.previous.as_ref(), history_item)
+        .number("replacesSequence", moved.replaces_sequence)
+        .word("cause", moved.cause, moved.cause().as_str_name())
+        .text("followedTag", &moved.followed_tag)
+        .text("source", &moved.source)
+        .end();
+}
+
+fn import_failed(fields: Fields<'_>, failed: &ImportFailed) {
+    fields
+        .text("tag", &failed.tag)
+        .text("source", &failed.source)
+        .message("failure", failed.failure.as_ref(), failure)
+        .number("generation", failed.generation)
+        .end();
+}
+
+fn failure_cleared(fields: Fields<'_>, cleared: &FailureCleared) {
+    fields.text("tag", &cleared.tag).end();
+}
+
+fn image_recorded(fields: Fields<'_>, image: &ImageRecorded) {
+    fields
+        .text("digest", &image.digest)
+        .text("dockerImageReference", &image.docker_image_reference)
+        .text("mediaType", &image.media_type)
+        .text("config", &image.config)
+        .number("size", image.size)
+        .message("platform", image.platform.as_ref(), platform)
+        .time("builtAt", image.built_at.as_ref())
+        .end();
+}
+
+fn import_finished(fields: Fields<'_>, finished: &ImportFinished) {
+    fields
+        .time("checkedAt", finished.checked_at.as_ref())
+        .list("outcomes", &finished.outcomes, outcome)
+        .yes_or_no("scheduled", finished.scheduled)
+        .text("repository", &finished.repository)
+        .number("additionalTags", finished.additional_tags)
+        .end();
+}
+
+fn repository_import_failed(fields: Fields<'_>, failed: &RepositoryImportFailed) {
+    fields.text("repository", &failed.repository).message("failure", failed.failure.as_ref(), failure).end();
+}
+
+fn tag_spec(fields: Fields<'_>, spec: &TagSpec) {
+    fields
         .message("source", spec.source.as_ref(), tag_source)
         .yes_or_no("reference", spec.reference)
         .number("generation", spec.generation)
         .message("importPolicy", spec.import_policy.as_ref(), import_policy)
         .word("referencePolicy", spec.reference_policy, spec.reference_policy().as_str_name())
         .list("annotations", &spec.annotations, entry)
-        .value()
+        .end();
 }
 
-fn tag_source(source: &TagSource) -> Value {
-    Fields::default()
+fn tag_source(fields: Fields<'_>, source: &TagSource) {
+    fields
         .word("kind", source.kind, source.kind().as_str_name())
         .text("namespace", &source.namespace)
         .text("name", &source.name)
-        .value()
+        .end();
 }
 
-fn import_policy(policy: &ImportPolicy) -> Value {
-    Fields::default()
+fn import_policy(fields: Fields<'_>, policy: &ImportPolicy) {
+    fields
         .yes_or_no("insecure", policy.insecure)
         .yes_or_no("scheduled", policy.scheduled)
         .word("importMode", policy.import_mode, policy.import_mode().as_str_name())
         .number("intervalSeconds", policy.interval_seconds)
-        .value()
+        .end();
 }
 
-fn history_item(item: &HistoryItem) -> Value {
-    Fields::default()
+fn history_item(fields: Fields<'_>, item: &HistoryItem) {
+    fields
         .time("created", item.created.as_ref())
         .text("dockerImageReference", &item.docker_image_reference)
         .text("image", &item.image)
@@ -162,95 +169,154 @@ fn history_item(item: &HistoryItem) -> Value {
         .text("mediaType", &item.media_type)
         .message("platform", item.platform.as_ref(), platform)
         .text("index", &item.index)
-        .value()
+        .end();
 }
 
-fn platform(platform: &Platform) -> Value {
-    Fields::default()
+fn platform(fields: Fields<'_>, platform: &Platform) {
+    fields
         .text("os", &platform.os)
         .text("architecture", &platform.architecture)
         .text("variant", &platform.variant)
-        .value()
+        .end();
 }
 
-fn failure(failure: &Failure) -> Value {
-    Fields::default()
+fn failure(fields: Fields<'_>, failure: &Failure) {
+    fields
         .word("kind", failure.kind, failure.kind().as_str_name())
         .text("reason", &failure.reason)
         .text("message", &failure.message)
-        .value()
+        .end();
 }
 
-fn outcome(outcome: &ImportOutcome) -> Value {
-    Fields::default()
+fn outcome(fields: Fields<'_>, outcome: &ImportOutcome) {
+    fields
         .text("tag", &outcome.tag)
         .text("image", &outcome.image)
         .text("failureReason", &outcome.failure_reason)
-        .value()
+        .end();
 }
 
-fn entry(entry: &Entry) -> Value {
-    Fields::default().text("key", &entry.key).text("value", &entry.value).value()
+fn entry(fields: Fields<'_>, entry: &Entry) {
+    fields.text("key", &entry.key).text("value", &entry.value).end();
 }
 
-/// The fields of a message, in the order of the proto.
-#[derive(Default)]
-struct Fields(Map<String, Value>);
+/// The fields of a message, written in the order of the proto as they are named. [`Fields::end`] closes it.
+struct Fields<'t> {
+    text: &'t mut Vec<u8>,
+    /// What stands before the next field.
+    before: u8,
+}
 
-impl Fields {
-    fn put(mut self, key: &str, value: Option<Value>) -> Self {
-        if let Some(value) = value {
-            self.0.insert(key.to_owned(), value);
+impl<'t> Fields<'t> {
+    fn of(text: &'t mut Vec<u8>) -> Self {
+        Self { text, before: b'{' }
+    }
+
+    fn end(self) {
+        if self.before == b'{' {
+            self.text.push(b'{');
         }
+        self.text.push(b'}');
+    }
+
+    /// A field's name, which needs no escapes.
+    fn name(&mut self, name: &str) -> &mut Vec<u8> {
+        self.text.push(self.before);
+        self.before = b',';
+        self.text.push(b'"');
+        self.text.extend(name.as_bytes());
+        self.text.extend(b"\":");
+        self.text
+    }
+
+    fn value(mut self, name: &str, value: &(impl serde::Serialize + ?Sized)) -> Self {
+        write(self.name(name), value);
         self
     }
 
-    fn text(self, key: &str, text: &str) -> Self {
-        self.put(key, (!text.is_empty()).then(|| text.into()))
+    fn text(self, name: &str, text: &str) -> Self {
+        if text.is_empty() { self } else { self.value(name, text) }
     }
 
-    fn number<N: Into<Value> + PartialEq + Default>(self, key: &str, number: N) -> Self {
-        self.put(key, (number != N::default()).then(|| number.into()))
+    fn texts(self, name: &str, texts: &[String]) -> Self {
+        if texts.is_empty() { self } else { self.value(name, texts) }
     }
 
-    fn yes_or_no(self, key: &str, value: bool) -> Self {
-        self.put(key, Some(value.into()))
+    fn number<N: serde::Serialize + PartialEq + Default>(self, name: &str, number: N) -> Self {
+        if number == N::default() { self } else { self.value(name, &number) }
+    }
+
+    fn yes_or_no(self, name: &str, value: bool) -> Self {
+        self.value(name, &value)
+    }
+
+    /// Standard base64 with padding (RFC 4648, section 4), the mapping's form of bytes.
+    fn bytes(self, name: &str, bytes: &[u8]) -> Self {
+        self.text(name, &STANDARD.encode(bytes))
     }
 
     /// One of an enum's values. A number that this version has no word for stays a number, as the mapping has it.
-    fn word(self, key: &str, number: i32, name: &str) -> Self {
-        let known = number == 0 || !name.ends_with("_UNSPECIFIED");
-        self.put(key, (number != 0).then(|| if known { name.into() } else { number.into() }))
+    fn word(self, name: &str, number: i32, word: &str) -> Self {
+        match number {
+            0 => self,
+            number if word.ends_with("_UNSPECIFIED") => self.value(name, &number),
+            _ => self.value(name, word),
+        }
     }
 
-    fn time(self, key: &str, time: Option<&Timestamp>) -> Self {
-        self.put(key, time.map(|time| time.to_string().into()))
-    }
-
-    fn message<M>(self, key: &str, message: Option<&M>, json: impl Fn(&M) -> Value) -> Self {
-        self.put(key, message.map(json))
-    }
-
-    fn list<M>(self, key: &str, list: &[M], json: impl Fn(&M) -> Value) -> Self {
-        self.put(key, (!list.is_empty()).then(|| list.iter().map(json).collect()))
-    }
-
-    fn fact(self, set: Option<&Fact>) -> Self {
-        match set.map(fact) {
-            Some((name, value)) => self.put(name, Some(value)),
+    fn time(self, name: &str, time: Option<&Timestamp>) -> Self {
+        match time {
+            Some(time) => self.value(name, &time.to_string()),
             None => self,
         }
     }
 
-    fn value(self) -> Value {
-        self.0.into()
+    fn message<M>(mut self, name: &str, message: Option<&M>, fields: fn(Fields<'_>, &M)) -> Self {
+        if let Some(message) = message {
+            fields(Fields::of(self.name(name)), message);
+        }
+        self
+    }
+
+    fn list<M>(mut self, name: &str, list: &[M], fields: fn(Fields<'_>, &M)) -> Self {
+        if !list.is_empty() {
+            let text = self.name(name);
+            for (number, message) in list.iter().enumerate() {
+                text.push(if number == 0 { b'[' } else { b',' });
+                fields(Fields::of(text), message);
+            }
+            text.push(b']');
+        }
+        self
+    }
+
+    fn fact(self, fact: Option<&Fact>) -> Self {
+        match fact {
+            None => self,
+            Some(Fact::StreamCreated(fact)) => self.message("streamCreated", Some(fact), stream_created),
+            Some(Fact::StreamDeleted(fact)) => self.message("streamDeleted", Some(fact), stream_deleted),
+            Some(Fact::StreamMetadataSet(fact)) => {
+                self.message("streamMetadataSet", Some(fact), stream_metadata_set)
+            }
+            Some(Fact::LookupPolicySet(fact)) => {
+                self.message("lookupPolicySet", Some(fact), lookup_policy_set)
+            }
+            Some(Fact::TagSet(fact)) => self.message("tagSet", Some(fact), tag_set),
+            Some(Fact::TagDeleted(fact)) => self.message("tagDeleted", Some(fact), tag_deleted),
+            Some(Fact::TagMoved(fact)) => self.message("tagMoved", Some(fact), tag_moved),
+            Some(Fact::ImportFailed(fact)) => self.message("importFailed", Some(fact), import_failed),
+            Some(Fact::FailureCleared(fact)) => self.message("failureCleared", Some(fact), failure_cleared),
+            Some(Fact::ImageRecorded(fact)) => self.message("imageRecorded", Some(fact), image_recorded),
+            Some(Fact::ImportFinished(fact)) => self.message("importFinished", Some(fact), import_finished),
+            Some(Fact::RepositoryImportFailed(fact)) => {
+                self.message("repositoryImportFailed", Some(fact), repository_import_failed)
+            }
+        }
     }
 }
 
-/// Standard base64 with padding (RFC 4648, section 4), the mapping's form of bytes.
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
+fn write(text: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    serde_json::to_writer(text, value).expect("memory takes everything, and these values can all be written");
 }
 
 #[cfg(test)]
@@ -264,6 +330,7 @@ mod tests {
     /// A library that follows the mapping reads our JSON back into the same event.
     fn round_trip(event: &Event) {
         let json = super::event(event);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {json}"));
         let pool = DescriptorPool::decode(v1_descriptors()).expect("our own descriptors");
         let descriptor = pool.get_message_by_name("tagtrail.v1.Event").expect("there is an Event");
         let read = DynamicMessage::deserialize(descriptor, json.clone());
@@ -413,6 +480,6 @@ mod tests {
     fn what_was_not_proven_says_so() {
         let actor = Some(Actor { name: "ana".into(), authenticated: false });
         let json = super::event(&Event { sequence: 7, actor, ..Event::default() });
-        assert_eq!(json.to_string(), r#"{"sequence":7,"actor":{"name":"ana","authenticated":false}}"#);
+        assert_eq!(json, r#"{"sequence":7,"actor":{"name":"ana","authenticated":false}}"#);
     }
 }

@@ -82,7 +82,7 @@ impl Form {
             headers.insert("traceparent", &*event.traceparent);
         }
         let payload = match self.encoding {
-            Encoding::Json => tagtrail_api::json::event(&event).to_string().into(),
+            Encoding::Json => tagtrail_api::json::event(&event).into(),
             Encoding::Protobuf => stored.payload.clone(),
         };
         let subject = subject::of_event(&self.prefix, &event.namespace, &event.stream, tag, kind);

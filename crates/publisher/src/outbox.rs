@@ -15,6 +15,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use tagtrail_event_log::{Log, Stored};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::Trouble;
 use crate::link::Link;
@@ -48,6 +49,9 @@ pub(crate) enum Until {
     Event(u64),
 }
 
+/// A page that is being read.
+type Reading = JoinHandle<Result<VecDeque<Message>, Trouble>>;
+
 /// An acknowledgement that is waited for.
 struct UnderWay {
     event: u64,
@@ -67,39 +71,40 @@ impl Outbox<'_> {
         acknowledged: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<(), Trouble> {
         let breaks = self.link.breaks();
+        // Each is ahead of the next: what is read, what is ready to be sent, what is under way.
         let mut next = resume.published + 1;
-        let mut place = resume.last_place;
+        let mut reading: Option<Reading> = None;
         let mut ready: VecDeque<Message> = VecDeque::new();
         let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        let mut place = resume.last_place;
         loop {
-            let last = match &mut until {
-                Until::Stopped { visible, .. } => *visible.borrow_and_update(),
-                Until::Event(last) => *last,
-            };
-            while under_way.len() < WINDOW && (!ready.is_empty() || next <= last) {
-                if ready.is_empty() {
-                    ready = self.read(next, last).await?;
-                    next += ready.len() as u64;
-                }
-                let Some(message) = ready.pop_front() else { break };
+            let last = until.last();
+            if reading.is_none() && ready.len() < WINDOW && next <= last {
+                reading = Some(self.read(next, last));
+            }
+            while under_way.len() < WINDOW
+                && let Some(message) = ready.pop_front()
+            {
                 place += 1;
                 under_way.push_back(self.send(message, place).await?);
             }
-            if under_way.is_empty()
-                && let Until::Event(last) = until
-                && next > last
-            {
+            let idle = under_way.is_empty() && reading.is_none();
+            if idle && matches!(until, Until::Event(_)) {
                 return Ok(());
             }
-            let room = under_way.len() < WINDOW;
             tokio::select! {
-                news = until.news(room) => match news {
+                news = until.news(next > last) => match news {
                     News::Events => {}
                     News::Stop => break,
                 },
                 () = self.link.broken(breaks) => return Err(self.link.broke()),
+                page = read(&mut reading), if reading.is_some() => {
+                    let page = page?;
+                    next += page.len() as u64;
+                    ready.extend(page);
+                }
                 done = oldest(&mut under_way), if !under_way.is_empty() => self.heard(done, acknowledged)?,
-                () = tokio::time::sleep(IDLE_LOOK), if under_way.is_empty() => {
+                () = tokio::time::sleep(IDLE_LOOK), if idle => {
                     stream::still_ends_with(&self.stream.stream, place).await?;
                 }
             }
@@ -115,15 +120,14 @@ impl Outbox<'_> {
         tokio::time::timeout(LAST_ACKS, rest).await.unwrap_or(Ok(()))
     }
 
-    /// A page of messages. Reading sled and encoding are work for a thread of their own.
-    async fn read(&self, from: u64, last: u64) -> Result<VecDeque<Message>, Trouble> {
+    /// Begins to read a page of messages. Reading sled and encoding are work for a thread of their own.
+    fn read(&self, from: u64, last: u64) -> Reading {
         let (log, form) = (self.log.clone(), self.form.clone());
         let count = usize::try_from(last + 1 - from).unwrap_or(usize::MAX).min(PAGE_EVENTS);
-        let read = move || -> Result<VecDeque<Message>, Trouble> {
+        tokio::task::spawn_blocking(move || {
             let events: Vec<Stored> = read_page(&*log, from, count)?;
             events.iter().map(|stored| form.message(stored)).collect()
-        };
-        tokio::task::spawn_blocking(read).await.map_err(|error| Trouble::Broken(error.to_string()))?
+        })
     }
 
     async fn send(&self, message: Message, place: u64) -> Result<UnderWay, Trouble> {
@@ -206,13 +210,21 @@ enum News {
 }
 
 impl Until {
-    /// Waits for events, if there is room for them, or for the end.
-    async fn news(&mut self, room: bool) -> News {
+    /// The last event to go to, for now.
+    fn last(&mut self) -> u64 {
+        match self {
+            Self::Stopped { visible, .. } => *visible.borrow_and_update(),
+            Self::Event(last) => *last,
+        }
+    }
+
+    /// Waits for events, if all that there were are read, or for the end.
+    async fn news(&mut self, caught_up: bool) -> News {
         match self {
             // An error means that nobody can tell any more, which is as good as being told to stop.
             Self::Stopped { visible, stop } => tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => News::Stop,
-                changed = visible.changed(), if room => match changed {
+                changed = visible.changed(), if caught_up => match changed {
                     Ok(()) => News::Events,
                     Err(_) => News::Stop,
                 },
@@ -220,6 +232,13 @@ impl Until {
             Self::Event(_) => std::future::pending().await,
         }
     }
+}
+
+/// Waits for the page that is being read, and takes it out when it is there.
+async fn read(reading: &mut Option<Reading>) -> Result<VecDeque<Message>, Trouble> {
+    let page = reading.as_mut().expect("asked only while something is read").await;
+    *reading = None;
+    page.map_err(|error| Trouble::Broken(error.to_string()))?
 }
 
 /// Waits for the oldest acknowledgement, and takes it out when it is there.

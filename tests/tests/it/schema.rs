@@ -196,7 +196,7 @@ fn written(descriptor: &MessageDescriptor, fact: &FieldDescriptor, turn: usize) 
         message.set_field(&field, filled(&field, turn));
     }
     let event = Event::decode(message.encode_to_vec().as_slice()).expect("an event");
-    tagtrail_api::json::event(&event)
+    serde_json::from_str(&tagtrail_api::json::event(&event)).expect("JSON")
 }
 
 fn filled(field: &FieldDescriptor, turn: usize) -> Held {
