@@ -15,13 +15,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context};
-use prost::Message as _;
+use bytes::Bytes;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
-use tagtrail_api::v1::{Event, SetTagRequest, SourceKind, TagSource};
+use tagtrail_api::v1::{SetTagRequest, SourceKind, TagSource};
 use tagtrail_benches::{imports, quantile};
 use tagtrail_event_log::{Log, LogId, Options as LogOptions, SledLog};
 use tagtrail_publisher::{Connection, Observer, Publisher, Settings, Step, StreamSettings};
@@ -61,9 +62,11 @@ impl Observer for Finish {
     }
 }
 
-async fn ours(broker: &Broker, log: Arc<dyn Log>, dir: &Path) -> Duration {
+/// Gives the stream, and how long it took to fill it.
+async fn ours(broker: &Broker, log: Arc<dyn Log>, dir: &Path) -> (String, Duration) {
     let name = format!("OURS{}", fresh());
-    let stream = StreamSettings { subject_prefix: name.to_lowercase(), name, ..Default::default() };
+    let stream =
+        StreamSettings { subject_prefix: name.to_lowercase(), name: name.clone(), ..Default::default() };
     let connection = Connection { url: broker.url(), ..Connection::default() };
     let (tell, mut told) = mpsc::unbounded_channel();
     let finish = Arc::new(Finish { last: log.head(), tell });
@@ -78,23 +81,43 @@ async fn ours(broker: &Broker, log: Arc<dyn Log>, dir: &Path) -> Duration {
     stop.send_replace(true);
     running.await.unwrap();
     std::fs::remove_file(dir.join("published")).unwrap();
-    took
+    (name, took)
 }
 
-/// The same payloads, made before the clock runs.
-async fn bare(broker: &Broker, payloads: &[bytes::Bytes]) -> Duration {
+/// The messages of a stream, without the conditions they were sent on.
+async fn messages_of(broker: &Broker, stream: &str) -> Vec<(HeaderMap, Bytes)> {
+    let stream = client(broker).await.get_stream(stream).await.unwrap();
+    let count = stream.cached_info().state.messages;
+    let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
+    let mut delivered = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        let message = delivered.next().await.unwrap().unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, values) in message.headers.as_ref().unwrap().iter() {
+            if !name.to_string().starts_with("Nats-Expected") {
+                headers.insert(name.clone(), values[0].clone());
+            }
+        }
+        messages.push((headers, message.payload.clone()));
+    }
+    messages
+}
+
+/// The same messages, made before the clock runs.
+async fn bare(broker: &Broker, messages: Vec<(HeaderMap, Bytes)>) -> Duration {
     let name = format!("BARE{}", fresh());
     let jetstream = client(broker).await;
     let config = Config { subjects: vec![format!("{name}.>")], name: name.clone(), ..Config::default() };
     jetstream.create_stream(config).await.unwrap();
     let mut under_way = VecDeque::new();
     let begun = Instant::now();
-    for (number, payload) in payloads.iter().enumerate() {
+    for (headers, payload) in messages {
         if under_way.len() == WINDOW {
             let oldest: jetstream::context::PublishAckFuture = under_way.pop_front().unwrap();
             oldest.into_future().await.unwrap();
         }
-        let message = PublishMessage::build().payload(payload.clone()).message_id(format!("{number}"));
+        let message = PublishMessage::build().headers(headers).payload(payload);
         let subject = format!("{name}.events.bench.app.v1.tag-moved");
         under_way.push_back(jetstream.send_publish(subject, message).await.unwrap());
     }
@@ -118,15 +141,12 @@ async fn throughput(sync_interval: &str, events: u64) {
         log.append(log.head(), runs).unwrap();
     }
     let log: Arc<dyn Log> = Arc::new(log);
-    let stored = log.read(1, usize::MAX, usize::MAX).unwrap();
-    let json =
-        |payload: &bytes::Bytes| tagtrail_api::json::event(&Event::decode(payload.clone()).unwrap()).into();
-    let payloads: Vec<bytes::Bytes> = stored.iter().map(|event| json(&event.payload)).collect();
     let broker = broker(sync_interval);
     let (mut our, mut bared) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        our.push(ours(&broker, log.clone(), dir.path()).await);
-        bared.push(bare(&broker, &payloads).await);
+        let (stream, took) = ours(&broker, log.clone(), dir.path()).await;
+        our.push(took);
+        bared.push(bare(&broker, messages_of(&broker, &stream).await).await);
     }
     let per_second = |times: &mut Vec<Duration>| {
         times.sort_unstable();
@@ -195,7 +215,7 @@ async fn bare_delay(broker: &Broker) -> Vec<Duration> {
     let mut delivered = deliveries(broker, "DELAY").await;
     let mut delays = Vec::new();
     for number in 1..=100_u64 {
-        let mut headers = async_nats::HeaderMap::new();
+        let mut headers = HeaderMap::new();
         headers.insert("ce-sequence", number.to_string());
         let sent = jetstream.publish_with_headers("delay", headers, vec![0xAB; 600].into()).await.unwrap();
         sent.await.unwrap();
