@@ -22,12 +22,13 @@ impl Pace {
         self.taken + self.bookmarks
     }
 
-    /// Hands over an answer that has lain ready since a moment. `None`: since before the last one. False: the watcher has
-    /// let it lie for too long. An answer could not be taken before the one ahead of it was.
+    /// Hands over an answer. `ready` tells since when it has lain there; `None`: since before the last one. False: the watcher
+    /// has let it lie for too long. An answer could not be taken before the one ahead of it was, so who has just taken
+    /// that one is in time, and nobody is asked.
     #[must_use]
-    pub(crate) fn hand_over(&mut self, ready: Option<Instant>, now: Instant) -> bool {
-        let since = ready.map_or(self.taken, |ready| ready.max(self.taken));
-        let in_time = now.saturating_duration_since(since) <= self.patience;
+    pub(crate) fn hand_over(&mut self, ready: impl FnOnce() -> Option<Instant>, now: Instant) -> bool {
+        let patient = |since: Instant| now.saturating_duration_since(since) <= self.patience;
+        let in_time = patient(self.taken) || ready().is_some_and(patient);
         self.taken = now;
         in_time
     }
@@ -44,7 +45,7 @@ mod tests {
         // When the last answer was taken, when the next was ready, when it was taken; whether that is in time.
         let check = |taken, ready: Option<u64>, now, in_time| {
             let mut pace = Pace::new(Duration::from_secs(30), Duration::from_secs(10), at(taken));
-            assert_eq!(pace.hand_over(ready.map(at), at(now)), in_time, "{taken} {ready:?} {now}");
+            assert_eq!(pace.hand_over(|| ready.map(at), at(now)), in_time, "{taken} {ready:?} {now}");
             assert_eq!(pace.due(), at(now + 10));
         };
         check(0, Some(0), 30, true);

@@ -45,8 +45,14 @@ enum Stage {
     Following,
 }
 
-/// An answer, and since when it has been there to be taken. `None`: since before the one ahead of it.
-type Found = (Answer, Option<Instant>);
+/// An answer, and since when it has been there to be taken.
+struct Found {
+    answer: Answer,
+    /// Since this event came.
+    event: Option<u64>,
+    /// And not before. Neither: since before the answer ahead of it.
+    since: Option<Instant>,
+}
 
 impl Watcher {
     pub(super) fn new(shared: Watches, wish: Wish) -> Self {
@@ -85,7 +91,8 @@ impl Watcher {
         if *self.stopped.borrow() {
             return Err(self.stopping());
         }
-        let (answer, ready) = self.find().await?;
+        let Found { answer, event, since } = self.find().await?;
+        let ready = || event.and_then(|sequence| self.shared.tail.came(sequence)).max(since);
         if !self.pace.hand_over(ready, Instant::now()) {
             crate::metrics::watcher_cut_off();
             return Err(End::Slow { after: self.resume(), patience: self.shared.patience });
@@ -107,7 +114,7 @@ impl Watcher {
 
     async fn find(&mut self) -> Result<Found, End> {
         match &mut self.stage {
-            Stage::Greeting => Ok((self.bookmark(false), None)),
+            Stage::Greeting => Ok(self.bookmark(false, None)),
             Stage::Listing(_) => self.list().await,
             Stage::Following => self.follow().await,
         }
@@ -119,7 +126,7 @@ impl Watcher {
             if let Some(stream) = listed.streams.pop_front() {
                 let change = v1::StreamChange::Listed.into();
                 let told = v1::WatchedStream { change, stream: Some(stream), sequence: self.settled };
-                return Ok((Answer::Stream(told), self.read));
+                return Ok(Found { answer: Answer::Stream(told), event: None, since: self.read });
             }
             if matches!(listed.rest, Rest::None) {
                 break;
@@ -128,26 +135,27 @@ impl Watcher {
             let next = self.read(move |reader, wish| reader.list(wish, position, rest)).await?;
             self.stage = Stage::Listing(next);
         }
-        Ok((self.bookmark(true), self.read))
+        Ok(self.bookmark(true, self.read))
     }
 
     /// The next thing that happens, or that nothing does.
     async fn follow(&mut self) -> Result<Found, End> {
         loop {
             while let Some(told) = self.page.pop_front() {
-                let came = self.shared.tail.came(told.event.sequence);
-                if !self.wish.streams {
-                    return Ok((Answer::Event(told.event.clone()), came.max(self.read)));
-                }
-                if let Some(stream) = self.after_command(&told).await? {
-                    return Ok((Answer::Stream(stream), came.max(self.read)));
+                let answer = if self.wish.streams {
+                    self.after_command(&told).await?.map(Answer::Stream)
+                } else {
+                    Some(Answer::Event(told.event.clone()))
+                };
+                if let Some(answer) = answer {
+                    return Ok(Found { answer, event: Some(told.event.sequence), since: self.read });
                 }
                 self.settled = told.run().1;
             }
             self.settled = self.settled.max(self.up_to);
             let due = self.pace.due();
             if due <= Instant::now() {
-                return Ok((self.bookmark(false), Some(due)));
+                return Ok(self.bookmark(false, Some(due)));
             }
             let settled = self.settled;
             if *self.position.borrow_and_update() > settled {
@@ -217,8 +225,9 @@ impl Watcher {
         Ok(read)
     }
 
-    fn bookmark(&self, snapshot_end: bool) -> Answer {
-        Answer::Bookmark(v1::Bookmark { sequence: self.settled, snapshot_end })
+    fn bookmark(&self, snapshot_end: bool, since: Option<Instant>) -> Found {
+        let bookmark = v1::Bookmark { sequence: self.settled, snapshot_end };
+        Found { answer: Answer::Bookmark(bookmark), event: None, since }
     }
 
     fn stopping(&self) -> End {
