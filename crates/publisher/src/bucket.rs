@@ -24,9 +24,10 @@ use tagtrail_event_log::{Log, Stored};
 use tokio::sync::watch;
 
 use crate::link::Link;
-use crate::message::{self, read};
-use crate::outbox::{WINDOW, read_page};
-use crate::publisher::{IDLE_LOOK, KeptUp, Observer, Step, keep_trying, turned_true};
+use crate::message::{self, read, read_page};
+use crate::observer::{Observer, Step};
+use crate::outbox::WINDOW;
+use crate::session::{IDLE_LOOK, KeptUp, keep_trying, turned_true};
 use crate::stream::{self, LOG, Wanted, told};
 use crate::{Trouble, subject};
 

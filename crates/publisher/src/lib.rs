@@ -13,11 +13,13 @@
 //! | `message`   | an event as a CloudEvent, and what can be read back from one                |
 //! | `link`      | the connection, and what becomes of it                                      |
 //! | `stream`    | the stream is there, is as it should be, and is ours                        |
-//! | `resume`    | where to go on. Pure                                                        |
+//! | `resume`    | where to go on                                                              |
 //! | `outbox`    | events into messages, a bounded number of them under way                    |
 //! | `position`  | how far it came, remembered on this side                                    |
 //! | `bucket`    | what each tag points to now, as a key-value bucket                          |
 //! | `republish` | a part of the log once more, into another stream                            |
+//! | `session`   | keeping something up over one connection, trying again after trouble        |
+//! | `observer`  | what is done, step by step, for whoever measures it                         |
 //! | `publisher` | all of it, for as long as the server runs                                   |
 //!
 //! *Published*: everything up to that sequence was acknowledged by the broker. It moves over contiguous events only, and
@@ -26,17 +28,20 @@
 mod bucket;
 mod link;
 mod message;
+mod observer;
 mod outbox;
 mod position;
 mod publisher;
 mod republish;
 mod resume;
+mod session;
 mod settings;
 mod stream;
 mod subject;
 
 pub use message::Encoding;
-pub use publisher::{Observer, Publisher, Step};
+pub use observer::{Observer, Step};
+pub use publisher::Publisher;
 pub use republish::{Republish, RepublishError};
 pub use settings::{Connection, Settings, SettingsError, StreamSettings};
 

@@ -19,12 +19,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use tagtrail_api::kind::{self, Kind};
 use tagtrail_api::v1::Event;
-use tagtrail_event_log::{LogId, Stored};
+use tagtrail_event_log::{Log, LogId, Stored};
 
 use crate::{Trouble, subject};
 
 /// What the names of `ce-type` begin with: the package of the protobuf `Event`.
 const TYPE: &str = "tagtrail.v1";
+/// Most bytes of events that are read at once.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// How the payload is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +90,15 @@ impl Form {
         let subject = subject::of_event(&self.prefix, &event.namespace, &event.stream, tag, kind);
         Ok(Message { event: stored.sequence, subject, headers, payload })
     }
+}
+
+/// Events from a sequence on, as many as are asked for and fit.
+pub(crate) fn read_page(log: &dyn Log, from: u64, count: usize) -> Result<Vec<Stored>, Trouble> {
+    let events = log.read(from, count, PAGE_BYTES).map_err(|error| Trouble::Refused(error.to_string()))?;
+    if events.is_empty() {
+        return Err(Trouble::Refused(format!("event {from} is not in the log")));
+    }
+    Ok(events)
 }
 
 /// A stored event and its kind.

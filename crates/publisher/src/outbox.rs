@@ -19,16 +19,16 @@ use tokio::task::JoinHandle;
 
 use crate::Trouble;
 use crate::link::Link;
-use crate::message::{Form, Message};
-use crate::publisher::{IDLE_LOOK, Observer, Step};
+use crate::message::{Form, Message, read_page};
+use crate::observer::{Observer, Step};
 use crate::resume::Resume;
+use crate::session::IDLE_LOOK;
 use crate::stream::{self, Taken};
 
 /// Most messages under way. On a broker that syncs each message it is a tenth of a second's work.
 pub(crate) const WINDOW: usize = 256;
-/// Most events, and bytes of events, that are read at once.
+/// Most events that are read at once.
 const PAGE_EVENTS: usize = WINDOW;
-const PAGE_BYTES: usize = 4 << 20;
 /// How long the window may take to be acknowledged when it is time to stop.
 const LAST_ACKS: Duration = Duration::from_secs(2);
 
@@ -192,15 +192,6 @@ impl Outbox<'_> {
     fn name(&self) -> &str {
         &self.stream.stream.cached_info().config.name
     }
-}
-
-/// Events from a sequence on, as many as are asked for and fit.
-pub(crate) fn read_page(log: &dyn Log, from: u64, count: usize) -> Result<Vec<Stored>, Trouble> {
-    let events = log.read(from, count, PAGE_BYTES).map_err(|error| Trouble::Refused(error.to_string()))?;
-    if events.is_empty() {
-        return Err(Trouble::Refused(format!("event {from} is not in the log")));
-    }
-    Ok(events)
 }
 
 /// What may happen while acknowledgements are waited for.

@@ -10,59 +10,17 @@ use tokio::sync::{Notify, watch};
 use crate::Trouble;
 use crate::bucket::Bucket;
 use crate::link::Link;
-use crate::message::{Form, Seen};
-use crate::outbox::{Outbox, Until, read_page};
+use crate::message::Form;
+use crate::observer::{Observer, Step};
+use crate::outbox::{Outbox, Until};
 use crate::position::{Position, PositionFile};
-use crate::resume::{self, Found, Resume};
-use crate::settings::{Settings, StreamSettings};
-use crate::stream::{self, Taken};
+use crate::resume::look;
+use crate::session::{KeptUp, LOOK_AGAIN, keep_trying, pause, turned_true};
+use crate::settings::Settings;
+use crate::stream;
 
 /// How often the position is remembered while it moves.
 const REMEMBER_EVERY: Duration = Duration::from_secs(1);
-/// After which time it is tried again: at first, and at most, twice as long after each failure in a row.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// After which time a stream that was refused is looked at again: somebody may have changed something.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// After which time without anything to send it is made sure that the stream is still what it was.
-pub(crate) const IDLE_LOOK: Duration = Duration::from_secs(10);
-
-/// What the publisher does, step by step, for whoever measures it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// There is a connection.
-    Connected,
-    /// There is none any more.
-    Disconnected,
-    /// The stream was found to hold everything up to this event. Publishing goes on from there.
-    Resumed(u64),
-    /// This event is about to be sent.
-    Sending(u64),
-    /// It was handed to the connection.
-    Sent(u64),
-    /// The broker has it, and everything before it.
-    Acknowledged(u64),
-    /// This position is about to be remembered on the disk.
-    Remembering(u64),
-    /// It is: told at the start too, of what was remembered before.
-    Remembered(u64),
-    /// Publishing does not go on, in words; and whether somebody has to change something.
-    Trouble {
-        /// What is wrong.
-        problem: String,
-        /// Whether it needs somebody. False: it is tried again by itself.
-        refused: bool,
-    },
-    /// The bucket holds what all events up to this one made of it.
-    BucketAt(u64),
-    /// The bucket is not kept up, in words. Empty: it is again.
-    BucketTrouble(String),
-}
-
-/// Hears of each step, at once and in order. It is called from the midst of things: it must not block.
-pub trait Observer: Send + Sync {
-    /// A step was made.
-    fn step(&self, step: Step);
-}
 
 /// Publishes a log. It never holds up the log, whatever the broker does.
 pub struct Publisher {
@@ -222,64 +180,6 @@ impl KeptUp for Events<'_> {
     }
 }
 
-/// Something that is kept up to the log over one connection.
-pub(crate) trait KeptUp: Sync {
-    /// Keeps it up until it is time to stop. Notes in `moved` whether it came further.
-    fn session(
-        &self,
-        stop: watch::Receiver<bool>,
-        moved: &mut bool,
-    ) -> impl Future<Output = Result<(), Trouble>> + Send;
-
-    /// Tells why a session ended.
-    fn trouble(&self, trouble: &Trouble);
-}
-
-/// Holds session after session until it is time to stop.
-pub(crate) async fn keep_trying(link: &Link, kept_up: &impl KeptUp, stop: &mut watch::Receiver<bool>) {
-    let mut again = AGAIN.0;
-    loop {
-        tokio::select! {
-            () = link.up() => {}
-            () = turned_true(stop) => return,
-        }
-        let mut moved = false;
-        let Err(trouble) = kept_up.session(stop.clone(), &mut moved).await else { return };
-        kept_up.trouble(&trouble);
-        if moved {
-            again = AGAIN.0; // What was going well is taken up at once.
-        }
-        let wait = match trouble {
-            Trouble::Refused(_) => LOOK_AGAIN,
-            Trouble::Broken(_) => again,
-        };
-        again = (again * 2).min(AGAIN.1);
-        if pause(wait, stop).await {
-            return;
-        }
-    }
-}
-
-/// Compares what the stream holds with the log, and decides where to go on.
-pub(crate) fn look(
-    log: &Arc<dyn Log>,
-    form: &Form,
-    settings: &StreamSettings,
-    taken: &Taken,
-    remembered: Option<Position>,
-) -> Result<Resume, Trouble> {
-    let head = log.head();
-    let ours = match &taken.newest {
-        Some(newest) if (1..=head).contains(&newest.event) => {
-            let stored = read_page(&**log, newest.event, 1)?;
-            Some(Seen::expected(newest.place, &form.message(&stored[0])?))
-        }
-        _ => None,
-    };
-    let found = Found { newest: taken.newest.clone(), last_place: taken.last_place, ours, remembered, head };
-    resume::decide(settings, &found)
-}
-
 /// Tells of connections that come and go.
 async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
     let mut line = link.line.clone();
@@ -305,13 +205,4 @@ async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
             return;
         }
     }
-}
-
-/// Waits. True: it is time to stop.
-pub(crate) async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
-    tokio::time::timeout(time, turned_true(stop)).await.is_ok()
-}
-
-pub(crate) async fn turned_true(stop: &mut watch::Receiver<bool>) {
-    stop.wait_for(|stop| *stop).await.ok();
 }

@@ -8,8 +8,9 @@ use tagtrail_event_log::Log;
 
 use crate::link::Link;
 use crate::message::Form;
+use crate::observer::{Observer, Step};
 use crate::outbox::{Outbox, Until};
-use crate::publisher::{Observer, Step, look};
+use crate::resume::look;
 use crate::settings::{Settings, SettingsError, StreamSettings};
 use crate::{Trouble, stream};
 

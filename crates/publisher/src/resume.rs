@@ -1,9 +1,14 @@
-//! Where to go on: what the stream holds, what was remembered, and how far the log is, as one decision.
+//! Where to go on: what the stream holds, what was remembered, and how far the log is, as one decision, which is pure.
+
+use std::sync::Arc;
+
+use tagtrail_event_log::Log;
 
 use crate::Trouble;
-use crate::message::Seen;
+use crate::message::{Form, Seen, read_page};
 use crate::position::Position;
 use crate::settings::StreamSettings;
+use crate::stream::Taken;
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -29,6 +34,26 @@ pub(crate) struct Resume {
     pub(crate) last_place: u64,
     /// How many events the broker had acknowledged and no longer has.
     pub(crate) lost: u64,
+}
+
+/// Compares what the stream holds with the log, and decides where to go on.
+pub(crate) fn look(
+    log: &Arc<dyn Log>,
+    form: &Form,
+    settings: &StreamSettings,
+    taken: &Taken,
+    remembered: Option<Position>,
+) -> Result<Resume, Trouble> {
+    let head = log.head();
+    let ours = match &taken.newest {
+        Some(newest) if (1..=head).contains(&newest.event) => {
+            let stored = read_page(&**log, newest.event, 1)?;
+            Some(Seen::expected(newest.place, &form.message(&stored[0])?))
+        }
+        _ => None,
+    };
+    let found = Found { newest: taken.newest.clone(), last_place: taken.last_place, ours, remembered, head };
+    decide(settings, &found)
 }
 
 /// Decides where to go on. Refuses where to go on would mix two histories.

@@ -6,8 +6,6 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tagtrail_domain::Failure;
 
-use crate::publishing::Lag;
-
 /// What is counted since the start, in the words of `/metrics`.
 const COUNTERS: &[(&str, &str)] = &[
     ("tagtrail_commands_total", "Commands by name and outcome: written, unchanged, refused."),
@@ -103,10 +101,10 @@ pub(crate) fn reconnected() {
 }
 
 /// How publishing is. Told when somebody asks.
-pub(crate) fn publishing(published: u64, lag: &Lag, connected: bool, refused: bool) {
+pub(crate) fn publishing(published: u64, (events, lag): (u64, Duration), connected: bool, refused: bool) {
     gauge!("tagtrail_published_sequence").set(published as f64);
-    gauge!("tagtrail_publish_lag_events").set(lag.events as f64);
-    gauge!("tagtrail_publish_lag_seconds").set(lag.ms as f64 / 1_000.0);
+    gauge!("tagtrail_publish_lag_events").set(events as f64);
+    gauge!("tagtrail_publish_lag_seconds").set(lag.as_secs_f64());
     gauge!("tagtrail_nats_connected").set(f64::from(u8::from(connected)));
     gauge!("tagtrail_publisher_refused").set(f64::from(u8::from(refused)));
 }

@@ -1,6 +1,7 @@
 //! Publishing to NATS, as the rest of the server sees it: how far it is, and what is wrong.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prost::Message as _;
 use tagtrail_api::v1;
@@ -42,12 +43,6 @@ struct State {
     bucket_problem: String,
 }
 
-/// How far publishing is behind the log.
-pub(crate) struct Lag {
-    pub(crate) events: u64,
-    pub(crate) ms: u64,
-}
-
 impl Publishing {
     /// `None` where no broker is configured.
     pub(crate) fn of(config: &Config, log: Arc<dyn Log>, outside: Outside) -> Option<Arc<Self>> {
@@ -81,7 +76,7 @@ impl Publishing {
             subject_prefix: self.settings.stream.subject_prefix.clone(),
             connected,
             problem: if problem.is_empty() { bucket_problem } else { problem },
-            lag_ms: self.lag().ms,
+            lag_ms: u64::try_from(self.lag().1.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -91,10 +86,11 @@ impl Publishing {
         if self.settings.bucket.is_some() {
             metrics::bucket(bucket);
         }
-        metrics::publishing(published.unwrap_or(0), &self.lag(), connected, refused);
+        metrics::publishing(published.unwrap_or(0), self.lag(), connected, refused);
     }
 
-    fn lag(&self) -> Lag {
+    /// How many events are not published yet, and how long the oldest of them has been waiting.
+    fn lag(&self) -> (u64, Duration) {
         let published = self.state().published.unwrap_or(0);
         let events = self.log.head().saturating_sub(published);
         let oldest = (events > 0).then(|| self.log.read(published + 1, 1, usize::MAX).ok()).flatten();
@@ -103,7 +99,7 @@ impl Publishing {
             let at = event.recorded_at?;
             Some(Timestamp::new(at.seconds, u32::try_from(at.nanos).ok()?))
         });
-        Lag { events, ms: recorded_at.map_or(0, |at| ms_between(at, self.outside.now())) }
+        (events, recorded_at.map_or(Duration::ZERO, |at| between(at, self.outside.now())))
     }
 
     fn state(&self) -> State {
@@ -142,9 +138,9 @@ impl Observer for Publishing {
     }
 }
 
-fn ms_between(earlier: Timestamp, later: Timestamp) -> u64 {
+fn between(earlier: Timestamp, later: Timestamp) -> Duration {
     let ms = |at: Timestamp| i128::from(at.seconds) * 1_000 + i128::from(at.nanos) / 1_000_000;
-    u64::try_from(ms(later) - ms(earlier)).unwrap_or(0)
+    Duration::from_millis(u64::try_from(ms(later) - ms(earlier)).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -154,7 +150,7 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_is_no_lag() {
         let at = |seconds, nanos| Timestamp::new(seconds, nanos);
-        assert_eq!(ms_between(at(10, 900_000_000), at(12, 100_000_000)), 1_200);
-        assert_eq!(ms_between(at(12, 0), at(10, 0)), 0);
+        assert_eq!(between(at(10, 900_000_000), at(12, 100_000_000)), Duration::from_millis(1_200));
+        assert_eq!(between(at(12, 0), at(10, 0)), Duration::ZERO);
     }
 }
