@@ -69,7 +69,8 @@ impl EventService for Bare {
     }
 }
 
-/// Serves events like ours: those it is given for watchers from the start, and so many in a second for those from now.
+/// Serves events like ours: as many as one takes for watchers from the start, and two at a time, as a write makes them, so often
+/// in a second for those from now.
 fn serve_bare(port: u16, rate: u64, like: Event) {
     Runtime::new().unwrap().block_on(async {
         let numbered = |sequence| Event { sequence, ..like.clone() };
@@ -78,10 +79,12 @@ fn serve_bare(port: u16, rate: u64, like: Event) {
         let service = EventServiceServer::new(Bare { events, news: news.clone() });
         tokio::spawn(async move {
             let mut turns = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
-            for sequence in 0.. {
+            for turn in 0.. {
                 turns.tick().await;
                 let recorded_at = Some(SystemTime::now().into());
-                news.send(Event { sequence, recorded_at, ..like.clone() }).ok();
+                for sequence in [2 * turn, 2 * turn + 1] {
+                    news.send(Event { sequence, recorded_at, ..like.clone() }).ok();
+                }
             }
         });
         let address = ([127, 0, 0, 1], port).into();
@@ -185,7 +188,7 @@ async fn watch(url: &str, watchers: usize) -> JoinSet<Vec<(u64, SystemTime, Syst
     tasks
 }
 
-/// How long after it was sent an event of the bare server came.
+/// How long after it was sent the second of two events of the bare server came.
 async fn bare_delays(url: &str, watchers: usize) -> Vec<Duration> {
     let came = watch(url, watchers).await.join_all().await;
     let delay =
@@ -193,8 +196,9 @@ async fn bare_delays(url: &str, watchers: usize) -> Vec<Duration> {
     came.into_iter().flatten().map(delay).collect()
 }
 
-/// How long after its write was acknowledged the last event of a command came. It may come before: then at once.
-async fn delays(url: &str, watchers: usize, rate: u64) -> Vec<Duration> {
+/// How long after its write was acknowledged, and after it was decided, the last event of a command came. It may come before
+/// the acknowledgement: then at once.
+async fn delays(url: &str, watchers: usize, rate: u64) -> (Vec<Duration>, Vec<Duration>) {
     const WRITERS: u64 = 4;
     let watching = watch(url, watchers).await;
     let mut writers = JoinSet::new();
@@ -215,12 +219,13 @@ async fn delays(url: &str, watchers: usize, rate: u64) -> Vec<Duration> {
     }
     let acknowledged: std::collections::HashMap<_, _> =
         writers.join_all().await.into_iter().flatten().collect();
-    let delay = |(sequence, _, came): (u64, SystemTime, SystemTime)| {
-        acknowledged.get(&sequence).map(|at| came.duration_since(*at).unwrap_or_default())
+    let delay = |(sequence, decided, came): (u64, SystemTime, SystemTime)| {
+        let after = |moment| came.duration_since(moment).unwrap_or_default();
+        acknowledged.get(&sequence).map(|at| (after(*at), after(decided)))
     };
     let delays: Vec<_> = watching.join_all().await.into_iter().flatten().filter_map(delay).collect();
     assert_eq!(delays.len(), acknowledged.len() * watchers, "each watcher hears of each write");
-    delays
+    delays.into_iter().unzip()
 }
 
 /// One event of the server, and so many events in its log.
@@ -282,16 +287,19 @@ fn main() {
         );
     }
 
-    println!("watchers          bare p50 us   p99 us   p50 us   p99 us");
+    println!("                  bare              after the decision   after the answer");
+    println!("watchers          p50 us   p99 us   p50 us   p99 us      p50 us   p99 us");
     for (name, rate) in RATES {
-        // A command makes two events.
-        let (_bare, bare_url) = start_bare(2 * rate, &like);
+        let (_bare, bare_url) = start_bare(rate, &like);
         for watchers in WATCHERS {
             let mut bare = runtime.block_on(bare_delays(&bare_url, watchers));
-            let mut ours = runtime.block_on(delays(&url, watchers, rate));
-            let [bare50, bare99] = [50, 99].map(|of_hundred| quantile(&mut bare, of_hundred));
-            let [p50, p99] = [50, 99].map(|of_hundred| quantile(&mut ours, of_hundred));
-            println!("{watchers:>8}   {name:>4}   {bare50:>11}   {bare99:>6}   {p50:>6}   {p99:>6}");
+            let (mut answered, mut decided) = runtime.block_on(delays(&url, watchers, rate));
+            let both = |times: &mut Vec<Duration>| [50, 99].map(|of_hundred| quantile(times, of_hundred));
+            let ([bare50, bare99], [after50, after99]) = (both(&mut bare), both(&mut decided));
+            let [p50, p99] = both(&mut answered);
+            println!(
+                "{watchers:>8}   {name:>4}   {bare50:>6}   {bare99:>6}   {after50:>6}   {after99:>6}      {p50:>6}   {p99:>6}"
+            );
         }
     }
 }

@@ -88,7 +88,8 @@ impl Watcher {
     /// # Errors
     /// [`End`]
     pub(crate) async fn next(&mut self) -> Result<v1::WatchResponse, End> {
-        if *self.stopped.borrow() {
+        // It changes once. Looking at the value would lock what all watchers share, for each answer.
+        if self.stopped.has_changed().unwrap_or(true) {
             return Err(self.stopping());
         }
         let Found { answer, event, since } = self.find().await?;
