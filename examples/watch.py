@@ -47,7 +47,8 @@ def follow(channel, api, services, wanted, state):
     if state.log not in ("", log):
         sys.exit(f"{state.path} is of the log {state.log}, and the server has {log}: delete the file to begin anew")
     state.log = log
-    for answer in services.EventServiceStub(channel).Watch(api.WatchRequest(after_sequence=state.sequence, **wanted)):
+    request = api.WatchRequest(after_sequence=state.sequence, log_id=log, **wanted)
+    for answer in services.EventServiceStub(channel).Watch(request):
         if answer.HasField("event"):
             handle(answer.event)
             state.sequence = answer.event.sequence

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tagtrail_api::v1::watch_request::Begin;
 use tagtrail_api::v1::watch_response::Answer;
-use tagtrail_api::v1::{StreamChange, WatchRequest, WatchResponse};
+use tagtrail_api::v1::{GetStatusRequest, StreamChange, WatchRequest, WatchResponse};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -31,7 +31,10 @@ impl<'a> Follow<'a> {
     ///
     /// # Errors
     /// Whatever the server says, or that it cannot be reached: at the beginning nobody wants to wait for that.
-    pub(crate) async fn begin(client: &'a Client, request: WatchRequest) -> Result<Self, Failure> {
+    pub(crate) async fn begin(client: &'a Client, mut request: WatchRequest) -> Result<Self, Failure> {
+        // Another log may stand behind the same address one day, and its sequences would mean other events.
+        let status = client.admin().get_status(GetStatusRequest {}).await;
+        request.log_id = status.map_err(|status| client.refusal(&status))?.into_inner().log_id;
         let answers = client.events().watch(request.clone()).await;
         let answers = answers.map_err(|status| client.refusal(&status))?.into_inner();
         let position = match request.begin {

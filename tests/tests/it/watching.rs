@@ -188,3 +188,21 @@ fn what_cannot_be_watched_is_refused_as_kubectl_does() {
         "error: --output-watch-events option can only be used with --watch or --watch-only\n",
     );
 }
+
+/// Its sequences would mean other events.
+#[test]
+fn another_log_behind_the_same_address_ends_a_watch() {
+    let mut server = start();
+    let client = server.client();
+    let watching = Watching::start(&client, "watch -A --after 0");
+    point(&client, "app:v1", 1);
+    watching.lines(3);
+    server.kill().expect("it can be killed");
+    std::fs::remove_dir_all(server.data()).expect("its data can be removed");
+    server.restart().expect("it starts with a new log");
+    point(&client, "other:v1", 1);
+    let lines = watching.lines(5);
+    assert!(lines[3].starts_with("the watch is interrupted after sequence 3: "), "{}", lines[3]);
+    assert!(lines[4].starts_with("error: this server has the log "), "{}", lines[4]);
+    assert!(lines[4].ends_with(": a position in one is none in the other; begin anew"), "{}", lines[4]);
+}

@@ -5,7 +5,7 @@ use futures_util::stream::{self, BoxStream};
 use prost::Message;
 use tagtrail_api::v1;
 use tagtrail_api::v1::event_service_server::EventService;
-use tagtrail_domain::StreamKey;
+use tagtrail_domain::{Refusal, StreamKey};
 use tagtrail_event_log::Stored;
 use tonic::{Request, Response, Status};
 
@@ -24,7 +24,9 @@ impl EventService for Services {
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let wish = Wish::parse(request.into_inner()).map_err(errors::usage)?;
+        let request = request.into_inner();
+        self.same_log(&request.log_id)?;
+        let wish = Wish::parse(request).map_err(errors::usage)?;
         let head = self.log.head();
         if let Begin::After(after) = wish.begin
             && after > head
@@ -73,6 +75,18 @@ impl EventService for Services {
 }
 
 impl Services {
+    /// Refuses a position in another log.
+    fn same_log(&self, asked: &str) -> Result<(), Status> {
+        let ours = self.log.id().to_string();
+        if asked.is_empty() || asked == ours {
+            return Ok(());
+        }
+        let text = format!(
+            "this server has the log {ours}, not {asked}: a position in one is none in the other; begin anew"
+        );
+        Err(errors::refused(&Refusal::Usage(text)))
+    }
+
     /// Reads on until the page is full, the log ends, or enough was looked at for one answer.
     fn scan(
         &self,
