@@ -3,8 +3,8 @@
 //! A key is `<namespace>.<stream>.<tag>`, each part escaped as in subjects; its value is JSON: `image`, `reference`, and
 //! the `sequence` and `recordedAt` of the event that moved the tag there. A tag that points to nothing has no key.
 //!
-//! The bucket tells by itself how far it is: each entry carries the sequence of its event, and the newest entry is never
-//! removed. So a bucket that is lost, or new, is filled from the log. Of several changes of one key that are read together only
+//! The bucket tells by itself how far it is: each entry carries the attributes of its event, as messages do. So a bucket that
+//! is lost, or new, is filled from the log; one whose newest entries were purged is brought up from what is left. Of several changes of one key that are read together only
 //! the last is written.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,14 +20,15 @@ use tagtrail_api::kind::Kind;
 use tagtrail_api::v1::Event;
 use tagtrail_api::v1::event::Fact;
 use tagtrail_domain::limits;
-use tagtrail_event_log::{Log, Stored};
+use tagtrail_event_log::{Log, LogId, Stored};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::link::Link;
-use crate::message::{self, read, read_page};
+use crate::message::{self, Seen, read, read_page};
 use crate::observer::{Observer, Step};
 use crate::outbox::WINDOW;
-use crate::session::{IDLE_LOOK, KeptUp, keep_trying, turned_true};
+use crate::session::{IDLE_LOOK, KeptUp, turned_true};
 use crate::stream::{self, LOG, Wanted, told};
 use crate::{Trouble, subject};
 
@@ -48,8 +49,9 @@ pub(crate) struct Bucket {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Change {
     key: String,
-    /// The sequence of the event that says so.
+    /// The event that says so: its sequence and its attributes.
     event: u64,
+    attributes: HeaderMap,
     /// The new value. `None`: the key goes.
     value: Option<Bytes>,
 }
@@ -60,9 +62,16 @@ struct Changes {
     /// In order of their events, each key once.
     changes: Vec<Change>,
     /// A stream that was deleted with more tags than its event could name: whatever is left of it goes, after the changes.
-    emptied: Option<(String, String)>,
+    emptied: Option<Emptied>,
     /// Up to which event this goes.
     last: u64,
+}
+
+#[derive(PartialEq, Eq, Debug)]
+struct Emptied {
+    namespace: String,
+    stream: String,
+    attributes: HeaderMap,
 }
 
 impl Bucket {
@@ -76,11 +85,6 @@ impl Bucket {
     ) -> Self {
         Self { name, replicas, log, visible, link, observer }
     }
-
-    /// Keeps it up until `stop` turns true.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        keep_trying(&self.link, &self, &mut stop).await;
-    }
 }
 
 impl KeptUp for Bucket {
@@ -93,24 +97,24 @@ impl KeptUp for Bucket {
             () = self.link.broken(breaks) => return Err(self.link.broke()),
             () = turned_true(&mut stop) => return Ok(()),
         };
+        // The same event may make other entries this time, so late ones of before must not come between.
+        stream::keeps_still(&taken.stream, taken.last_place).await?;
         let mut visible = self.visible.clone();
         // The event of the newest entry again: it may have changed more keys than those that were written.
-        let mut next = taken.newest.as_ref().map_or(1, |newest| newest.event.max(1));
-        if next > self.log.head().max(1) {
-            return Err(Trouble::Refused(format!(
-                "the bucket {} is at event {next} of this log, and the log ends with {}: an older copy of the data directory was \
-                 put back; delete the bucket to have it filled from this log",
-                self.name,
-                self.log.head()
-            )));
-        }
+        let mut next = match &taken.newest {
+            Some(newest) => self.same_history(newest)?,
+            None => 1,
+        };
         let mut place = taken.last_place;
         self.observer.step(Step::BucketTrouble(String::new()));
+        let mut look = Instant::now() + IDLE_LOOK;
         loop {
             let last = *visible.borrow_and_update();
             while next <= last {
                 let changes = self.read(next, last).await?;
-                self.write(&taken.stream, &changes, &mut place, breaks).await?;
+                if self.write(&taken.stream, &changes, &mut place, breaks).await? {
+                    look = Instant::now() + IDLE_LOOK;
+                }
                 *moved = true;
                 next = changes.last + 1;
                 self.observer.step(Step::BucketAt(changes.last));
@@ -122,7 +126,11 @@ impl KeptUp for Bucket {
                 () = turned_true(&mut stop) => return Ok(()),
                 () = self.link.broken(breaks) => return Err(self.link.broke()),
                 changed = visible.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep(IDLE_LOOK) => stream::still_ends_with(&taken.stream, place).await?,
+                // Events that move no tag are not written, and tell nothing of how the bucket is.
+                () = tokio::time::sleep_until(look) => {
+                    stream::still_ends_with(&taken.stream, place).await?;
+                    look = Instant::now() + IDLE_LOOK;
+                }
             }
         }
     }
@@ -135,10 +143,30 @@ impl KeptUp for Bucket {
 }
 
 impl Bucket {
+    /// Makes sure that the newest entry is of an event of this log, and gives its sequence.
+    fn same_history(&self, newest: &Seen) -> Result<u64, Trouble> {
+        let (name, event, head) = (&self.name, newest.event, self.log.head());
+        let delete = "delete the bucket to have it filled from this log";
+        if event > head {
+            return Err(Trouble::Refused(format!(
+                "the bucket {name} is at event {event} of this log, and the log ends with {head}: an older copy of the data directory \
+                 was put back; {delete}"
+            )));
+        }
+        let (ours, kind) = read(&read_page(&*self.log, event, 1)?[0])?;
+        if !newest.is_of(&message::attributes(self.log.id(), &ours, kind)) {
+            return Err(Trouble::Refused(format!(
+                "the bucket {name} holds another event {event} than this log: two servers went on from copies of one data directory; \
+                 end the wrong one, and {delete}"
+            )));
+        }
+        Ok(event)
+    }
+
     /// The stream behind the bucket, as the key-value design of JetStream (ADR-8) has it.
     fn wanted(&self) -> Wanted {
         let config = Config {
-            name: format!("KV_{}", self.name),
+            name: stream_of(&self.name),
             description: Some("What each tag of Tagtrail's image streams points to now".into()),
             subjects: vec![format!("{}>", self.subjects())],
             storage: StorageType::File,
@@ -166,59 +194,59 @@ impl Bucket {
     async fn read(&self, from: u64, last: u64) -> Result<Changes, Trouble> {
         let log = self.log.clone();
         let count = usize::try_from(last + 1 - from).unwrap_or(usize::MAX).min(PAGE_EVENTS);
-        let read = move || changes(&read_page(&*log, from, count)?);
+        let read = move || changes(log.id(), &read_page(&*log, from, count)?);
         tokio::task::spawn_blocking(read).await.map_err(|error| Trouble::Broken(error.to_string()))?
     }
 
+    /// Writes what events make of the bucket, and gives whether that was anything.
     async fn write(
         &self,
         stream: &Stream<Info>,
         changes: &Changes,
         place: &mut u64,
         breaks: u64,
-    ) -> Result<(), Trouble> {
-        let send_all = async {
-            for window in changes.changes.chunks(WINDOW) {
-                self.send(window, place).await?;
-            }
-            if let Some((namespace, name)) = &changes.emptied {
+    ) -> Result<bool, Trouble> {
+        let before = *place;
+        let write_all = async {
+            self.send(&changes.changes, place).await?;
+            if let Some(Emptied { namespace, stream: name, attributes }) = &changes.emptied {
                 let left = self.left_of(stream, namespace, name).await?;
-                let gone = |key| Change { key, event: changes.last, value: None };
-                let gone: Vec<Change> = left.into_iter().map(gone).collect();
-                for window in gone.chunks(WINDOW) {
-                    self.send(window, place).await?;
-                }
+                let gone =
+                    |key| Change { key, event: changes.last, attributes: attributes.clone(), value: None };
+                self.send(&left.into_iter().map(gone).collect::<Vec<_>>(), place).await?;
             }
-            Ok(())
+            Ok(*place > before)
         };
         tokio::select! {
-            sent = send_all => sent,
+            written = write_all => written,
             () = self.link.broken(breaks) => Err(self.link.broke()),
         }
     }
 
     /// Writes changes, each on the condition that the bucket ends with the one before it.
     async fn send(&self, changes: &[Change], place: &mut u64) -> Result<(), Trouble> {
-        let mut acks = Vec::with_capacity(changes.len());
-        for change in changes {
-            let mut headers = HeaderMap::new();
-            headers.insert("ce-source", message::source(self.log.id()));
-            headers.insert("ce-sequence", message::sequence(change.event));
-            if change.value.is_none() {
-                headers.insert("KV-Operation", "DEL");
+        for window in changes.chunks(WINDOW) {
+            let mut acks = Vec::with_capacity(window.len());
+            for change in window {
+                let mut headers = change.attributes.clone();
+                if change.value.is_none() {
+                    headers.insert("KV-Operation", "DEL");
+                }
+                let publish = PublishMessage::build()
+                    .headers(headers)
+                    .payload(change.value.clone().unwrap_or_default())
+                    .expected_stream(stream_of(&self.name))
+                    .expected_last_sequence(*place);
+                let subject = self.subjects() + &change.key;
+                let sent = self.link.jetstream.send_publish(subject, publish).await;
+                acks.push(sent.map_err(|error| Trouble::Broken(told(&error)))?.into_future());
+                *place += 1;
             }
-            let publish = PublishMessage::build()
-                .headers(headers)
-                .payload(change.value.clone().unwrap_or_default())
-                .expected_last_sequence(*place);
-            let subject = self.subjects() + &change.key;
-            let sent = self.link.jetstream.send_publish(subject, publish).await;
-            acks.push(sent.map_err(|error| Trouble::Broken(told(&error)))?.into_future());
-            *place += 1;
-        }
-        for ack in acks {
-            ack.await
-                .map_err(|error| Trouble::Broken(format!("an entry was not stored: {}", told(&error))))?;
+            for ack in acks {
+                let stored = ack.await;
+                stored
+                    .map_err(|error| Trouble::Broken(format!("an entry was not stored: {}", told(&error))))?;
+            }
         }
         Ok(())
     }
@@ -242,17 +270,24 @@ impl Bucket {
     }
 }
 
+/// The stream that a bucket is.
+fn stream_of(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
 /// What events make of the bucket: all of them, or those up to a stream that has to be emptied.
-fn changes(events: &[Stored]) -> Result<Changes, Trouble> {
+fn changes(log: LogId, events: &[Stored]) -> Result<Changes, Trouble> {
     let mut keys: BTreeMap<String, Change> = BTreeMap::new();
     let mut emptied = None;
     let mut last = 0;
     for stored in events {
         let (event, kind) = read(stored)?;
         last = stored.sequence;
+        let attributes = message::attributes(log, &event, kind);
         let mut change = |tag: &str, value: Option<Bytes>| {
             let key = subject::key(&event.namespace, &event.stream, tag);
-            keys.insert(key.clone(), Change { key, event: last, value });
+            let attributes = attributes.clone();
+            keys.insert(key.clone(), Change { key, event: last, attributes, value });
         };
         match &event.fact {
             Some(Fact::TagMoved(moved)) if kind == Kind::TagMoved => {
@@ -262,7 +297,8 @@ fn changes(events: &[Stored]) -> Result<Changes, Trouble> {
             Some(Fact::StreamDeleted(deleted)) => {
                 deleted.tags.iter().for_each(|tag| change(tag, None));
                 if deleted.tags.len() >= limits::TAGS_PER_DELETION {
-                    emptied = Some((event.namespace.clone(), event.stream.clone()));
+                    let (namespace, stream) = (event.namespace.clone(), event.stream.clone());
+                    emptied = Some(Emptied { namespace, stream, attributes });
                     break;
                 }
             }
@@ -297,6 +333,8 @@ mod tests {
 
     use super::*;
 
+    const LOG_ID: LogId = LogId::from_bytes([7; 16]);
+
     fn stored(sequence: u64, stream: &str, fact: Fact) -> Stored {
         let event = Event {
             sequence,
@@ -328,7 +366,7 @@ mod tests {
     }
 
     fn in_words(events: &[Stored]) -> String {
-        let changes = changes(events).expect("events");
+        let changes = changes(LOG_ID, events).expect("events");
         let word = |change: &Change| {
             let value: Option<serde_json::Value> =
                 change.value.as_ref().map(|value| serde_json::from_slice(value).expect("JSON"));
@@ -362,8 +400,9 @@ mod tests {
             stored(1, "app", Fact::StreamDeleted(StreamDeleted { tags })),
             stored(2, "app", moved("3", "d", HistoryChange::Added)),
         ];
-        let changes = changes(&events).expect("events");
-        assert_eq!(changes.emptied, Some(("test".into(), "app".into())));
+        let changes = changes(LOG_ID, &events).expect("events");
+        let emptied = changes.emptied.expect("it has too many tags");
+        assert_eq!((&*emptied.namespace, &*emptied.stream), ("test", "app"));
         assert_eq!(changes.last, 1, "what comes after waits until it is empty");
     }
 }

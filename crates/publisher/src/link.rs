@@ -3,19 +3,27 @@
 //! The client connects again by itself, for ever. What was on its way when a connection broke is neither sent again nor
 //! answered: whoever waits for an acknowledgement has to hear of the break, and ask the stream what arrived.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Auth, AuthError, Client, ConnectOptions, Event};
+use nkeys::KeyPair;
 use tokio::sync::watch;
 
 use crate::Trouble;
 use crate::settings::Connection;
+use crate::stream::told;
 
 /// How long a request, and an acknowledgement, may take.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often the broker is asked whether it is there.
 const PING: Duration = Duration::from_secs(15);
+
+/// How often a connection that broke is tried again where it is wanted for one piece of work. The pauses grow to four seconds.
+const RECONNECTS: usize = 20;
+/// For how long what the broker said may explain what does not work.
+const RECENT: Duration = Duration::from_secs(20);
 
 /// How the connection is.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -24,8 +32,8 @@ pub(crate) struct Line {
     pub(crate) up: bool,
     /// How often one has broken.
     pub(crate) breaks: u64,
-    /// What was last said to be wrong.
-    pub(crate) error: String,
+    /// What was last said to be wrong, and when.
+    pub(crate) error: Option<(String, Instant)>,
 }
 
 /// A connection. It ends when this is dropped.
@@ -38,23 +46,39 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Begins to connect.
+    /// Begins to connect, and goes on for as long as it takes.
     ///
     /// # Errors
     /// What is wrong with a file that is named in the settings.
     pub(crate) async fn open(connection: &Connection) -> Result<Self, String> {
+        Self::connect(connection, |options| options.retry_on_initial_connect()).await
+    }
+
+    /// Connects now, or not at all; a connection that breaks later is tried again for about a minute. The client of one that
+    /// cannot connect lives on without its owner, and is not to be left behind.
+    ///
+    /// # Errors
+    /// What is wrong with a file, or that nobody answers.
+    pub(crate) async fn open_once(connection: &Connection) -> Result<Self, String> {
+        Self::connect(connection, |options| options.max_reconnects(RECONNECTS)).await
+    }
+
+    async fn connect(
+        connection: &Connection,
+        how: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> Result<Self, String> {
         let (says, line) = watch::channel(Line::default());
-        let options = options(connection)?
+        let options = how(options(connection)?)
             .name("tagtrail")
-            .retry_on_initial_connect()
             .ping_interval(PING)
             .request_timeout(Some(ANSWER))
             .event_callback(move |event| {
                 says.send_modify(|line| line.hear(&event));
                 std::future::ready(())
             });
-        let urls: Vec<&str> = connection.url.split(',').map(str::trim).collect();
-        let client = options.connect(urls).await.map_err(|error| error.to_string())?;
+        // Without secrets: the client tells its own log of the addresses.
+        let addresses: Vec<String> = connection.addresses().map(|(address, _)| address).collect();
+        let client = options.connect(addresses).await.map_err(|error| told(&error))?;
         let jetstream =
             jetstream::ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
         Ok(Self { client, url: connection.shown_url(), jetstream, line })
@@ -91,9 +115,9 @@ impl Link {
 
     /// What was last said to be wrong, to stand behind a sentence. Empty: nothing was.
     pub(crate) fn error(&self) -> String {
-        match self.line.borrow().error.as_str() {
-            "" => String::new(),
-            error => format!(": {error}"),
+        match &self.line.borrow().error {
+            Some((error, at)) if at.elapsed() < RECENT => format!(": {error}"),
+            _ => String::new(),
         }
     }
 
@@ -108,19 +132,20 @@ impl Line {
         match event {
             Event::Connected => {
                 self.up = true;
-                self.error.clear();
+                self.error = None;
             }
             Event::Disconnected | Event::Closed => {
                 self.up = false;
                 self.breaks += 1;
             }
-            Event::ServerError(error) => self.error = error.to_string(),
+            Event::ServerError(error) => self.error = Some((error.to_string(), Instant::now())),
             Event::ClientError(error) => {
                 let text = error.to_string();
-                self.error = match text.strip_prefix("nats: ").unwrap_or(&text) {
-                    "IO error" => "nobody answers there, or the answer broke off".into(),
-                    other => other.to_owned(),
+                let said = match text.strip_prefix("nats: ").unwrap_or(&text) {
+                    "IO error" => "nobody answers there, or the answer broke off",
+                    other => other,
                 };
+                self.error = Some((said.to_owned(), Instant::now()));
             }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
@@ -128,17 +153,30 @@ impl Line {
 }
 
 fn options(connection: &Connection) -> Result<ConnectOptions, String> {
-    let mut options = ConnectOptions::new();
-    if let (Some(user), Some(password)) = (&connection.user, &connection.password) {
-        options = options.user_and_password(user.clone(), password.clone());
+    let mut options = match &connection.credentials_file {
+        Some(file) => {
+            credentials(file)?;
+            let file = file.clone();
+            // Read again for each connection: credentials are renewed in place.
+            ConnectOptions::with_auth_callback(move |nonce| {
+                std::future::ready(signed(&file, &nonce).map_err(AuthError::new))
+            })
+        }
+        None => ConnectOptions::new(),
+    };
+    let named = connection.addresses().find_map(|(_, named)| named);
+    let in_address = |text: Option<&str>| text.map(str::to_owned);
+    let user = connection.user.clone().or(named.as_ref().and_then(|named| in_address(named.username())));
+    let password =
+        connection.password.clone().or(named.as_ref().and_then(|named| in_address(named.password())));
+    match (user, password) {
+        (Some(user), Some(password)) => options = options.user_and_password(user, password),
+        // NATS' own way to write a token into an address.
+        (Some(token), None) => options = options.token(token),
+        (None, _) => {}
     }
     if let Some(token) = &connection.token {
         options = options.token(token.clone());
-    }
-    if let Some(file) = &connection.credentials_file {
-        let said = |error: std::io::Error| format!("{}: {error}", file.display());
-        let text = std::fs::read_to_string(file).map_err(said)?;
-        options = options.credentials(&text).map_err(said)?;
     }
     if let Some(file) = &connection.ca_file {
         options = options.add_root_certificates(file.clone()).require_tls(true);
@@ -147,4 +185,26 @@ fn options(connection: &Connection) -> Result<ConnectOptions, String> {
         options = options.add_client_certificate(cert.clone(), key.clone()).require_tls(true);
     }
     Ok(options)
+}
+
+/// Who we are by a credentials file, with the broker's challenge signed.
+fn signed(file: &Path, nonce: &[u8]) -> Result<Auth, String> {
+    let (token, key) = credentials(file)?;
+    let mut auth = Auth::new();
+    auth.signature = Some(key.sign(nonce).map_err(|error| format!("{}: {error}", file.display()))?);
+    auth.jwt = Some(token);
+    Ok(auth)
+}
+
+/// The token and the key in a credentials file: the lines after those that announce them (NATS' own format).
+fn credentials(file: &Path) -> Result<(String, KeyPair), String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let after = |title: &str| {
+        let mut lines = text.lines().skip_while(|line| !(line.starts_with("---") && line.contains(title)));
+        lines.nth(1).map(str::trim)
+    };
+    let (token, seed) = (after("BEGIN NATS USER JWT"), after("BEGIN USER NKEY SEED"));
+    let key = seed.and_then(|seed| KeyPair::from_seed(seed).ok());
+    let missing = || format!("{} holds no user JWT and seed, as `nsc` writes them", file.display());
+    Ok((token.ok_or_else(missing)?.to_owned(), key.ok_or_else(missing)?))
 }

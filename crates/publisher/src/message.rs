@@ -69,16 +69,8 @@ impl Form {
     pub(crate) fn message(&self, stored: &Stored) -> Result<Message, Trouble> {
         let (event, kind) = read(stored)?;
         let tag = kind::tag(&event);
-        let mut headers = HeaderMap::new();
-        let id = format!("{}-{}", self.log, stored.sequence);
-        headers.insert(NATS_MESSAGE_ID, &*id);
-        headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", id);
-        headers.insert("ce-source", source(self.log));
-        headers.insert("ce-type", format!("{TYPE}.{kind}"));
-        headers.insert("ce-subject", about(&event, tag));
-        headers.insert("ce-time", time(&event));
-        headers.insert("ce-sequence", sequence(stored.sequence));
+        let mut headers = attributes(self.log, &event, kind);
+        headers.insert(NATS_MESSAGE_ID, id(self.log, stored.sequence));
         headers.insert("content-type", self.encoding.content_type());
         if !event.traceparent.is_empty() {
             headers.insert("traceparent", &*event.traceparent);
@@ -90,6 +82,24 @@ impl Form {
         let subject = subject::of_event(&self.prefix, &event.namespace, &event.stream, tag, kind);
         Ok(Message { event: stored.sequence, subject, headers, payload })
     }
+}
+
+/// The CloudEvents attributes of an event.
+pub(crate) fn attributes(log: LogId, event: &Event, kind: Kind) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("ce-specversion", "1.0");
+    headers.insert("ce-id", id(log, event.sequence));
+    headers.insert("ce-source", source(log));
+    headers.insert("ce-type", format!("{TYPE}.{kind}"));
+    headers.insert("ce-subject", about(event, kind::tag(event)));
+    headers.insert("ce-time", time(event));
+    headers.insert("ce-sequence", format!("{:020}", event.sequence));
+    headers
+}
+
+/// The one id of an event.
+fn id(log: LogId, sequence: u64) -> String {
+    format!("{log}-{sequence}")
 }
 
 /// Events from a sequence on, as many as are asked for and fit.
@@ -116,11 +126,6 @@ pub(crate) fn source(log: LogId) -> String {
     format!("/tagtrail/logs/{log}")
 }
 
-/// A sequence as `ce-sequence`.
-pub(crate) fn sequence(sequence: u64) -> String {
-    format!("{sequence:020}")
-}
-
 fn about(event: &Event, tag: Option<&str>) -> String {
     let Event { namespace, stream, .. } = event;
     match tag {
@@ -142,7 +147,9 @@ pub(crate) struct Seen {
     pub(crate) source: String,
     /// The sequence of its event. 0: it is none.
     pub(crate) event: u64,
-    /// What else tells one event from another of the same number: subject, type and time.
+    /// Its subject.
+    pub(crate) subject: String,
+    /// What else tells one event from another of the same number: `ce-subject`, `ce-type`, `ce-time`.
     pub(crate) mark: [String; 3],
 }
 
@@ -157,6 +164,11 @@ impl Seen {
         Self::new(place, &message.subject, &message.headers)
     }
 
+    /// Whether it says the same of its event as the attributes of another do.
+    pub(crate) fn is_of(&self, attributes: &HeaderMap) -> bool {
+        Self { subject: String::new(), ..self.clone() } == Self::new(self.place, "", attributes)
+    }
+
     fn new(place: u64, subject: &str, headers: &HeaderMap) -> Self {
         let header =
             |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
@@ -164,7 +176,8 @@ impl Seen {
             place,
             source: header("ce-source"),
             event: header("ce-sequence").parse().unwrap_or(0),
-            mark: [subject.to_owned(), header("ce-type"), header("ce-time")],
+            subject: subject.to_owned(),
+            mark: ["ce-subject", "ce-type", "ce-time"].map(header),
         }
     }
 }

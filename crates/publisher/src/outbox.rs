@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::{self, ErrorCode};
 use tagtrail_event_log::{Log, Stored};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -132,7 +133,6 @@ impl Outbox<'_> {
 
     async fn send(&self, message: Message, place: u64) -> Result<UnderWay, Trouble> {
         let Message { event, subject, headers, payload } = message;
-        let bytes = payload.len();
         let publish = PublishMessage::build()
             .headers(headers)
             .payload(payload)
@@ -140,7 +140,7 @@ impl Outbox<'_> {
             .expected_last_sequence(place - 1);
         self.observer.step(Step::Sending(event));
         let sent = self.link.jetstream.send_publish(subject, publish).await;
-        let ack = sent.map_err(|error| self.not_sent(event, bytes, &error))?;
+        let ack = sent.map_err(|error| self.not_sent(event, &error))?;
         self.observer.step(Step::Sent(event));
         Ok(UnderWay { event, place, ack: ack.into_future() })
     }
@@ -164,10 +164,10 @@ impl Outbox<'_> {
         Ok(())
     }
 
-    fn not_sent(&self, event: u64, bytes: usize, error: &PublishError) -> Trouble {
+    fn not_sent(&self, event: u64, error: &PublishError) -> Trouble {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => Trouble::Refused(format!(
-                "event {event} makes a message of {bytes} bytes, and the NATS server takes at most {}: raise its max_payload",
+                "event {event} makes a message that is larger than the {} bytes the NATS server takes: raise its max_payload",
                 self.link.max_payload()
             )),
             _ => Trouble::Broken(format!("event {event} was not sent: {}", stream::told(error))),
@@ -175,6 +175,15 @@ impl Outbox<'_> {
     }
 
     fn not_stored(&self, event: u64, error: &PublishError) -> Trouble {
+        let refusal =
+            std::error::Error::source(error).and_then(|error| error.downcast_ref::<jetstream::Error>());
+        if refusal.is_some_and(|error| error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM) {
+            let limit = self.stream.stream.cached_info().config.max_message_size;
+            return Trouble::Refused(format!(
+                "event {event} makes a message that is larger than the {limit} bytes the stream {} takes: raise its max_msg_size",
+                self.name()
+            ));
+        }
         let why = match error.kind() {
             PublishErrorKind::TimedOut => format!("no acknowledgement came{}", self.link.error()),
             PublishErrorKind::StreamNotFound => format!("the stream {} is not there", self.name()),

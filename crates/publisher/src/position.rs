@@ -2,7 +2,7 @@
 //!
 //! The stream itself is asked first; this is for when it has no message left to tell by, because they grew too old, and to
 //! notice that a stream was lost. It may be behind what the broker has, never ahead of it. Lost or damaged, it costs repeats,
-//! nothing else.
+//! nothing else; one from an older copy of the data directory is told by the places of the stream, as far as they tell.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -17,6 +17,8 @@ pub(crate) struct Position {
     pub(crate) log: String,
     /// The stream.
     pub(crate) stream: String,
+    /// When the stream was created: which life of that name it was.
+    pub(crate) created: String,
     /// The newest event that was acknowledged, all before it included.
     pub(crate) event: u64,
     /// The place of its message in the stream.
@@ -70,7 +72,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = PositionFile::new(dir.path().join("published"));
         assert_eq!(file.load("log", "S"), None);
-        let position = Position { log: "log".into(), stream: "S".into(), event: 7, place: 9 };
+        let position =
+            Position { log: "log".into(), stream: "S".into(), created: "c".into(), event: 7, place: 9 };
         file.save(&position).expect("saved");
         assert_eq!(file.load("log", "S"), Some(position.clone()));
         assert_eq!(file.load("other", "S"), None);

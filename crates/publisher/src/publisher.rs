@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagtrail_event_log::{Log, LogId};
+use tagtrail_event_log::Log;
 use tokio::sync::{Notify, watch};
 
 use crate::Trouble;
@@ -59,23 +59,26 @@ impl Publisher {
                 return;
             }
         };
-        let telling = tokio::spawn(tell_line(link.clone(), self.observer.clone()));
-        let bucket = self.settings.bucket.clone().map(|name| {
-            let settings = &self.settings.stream;
-            let (log, visible) = (self.log.clone(), self.visible.clone());
-            Bucket::new(name, settings.replicas, log, visible, link.clone(), self.observer.clone())
-        });
-        let bucket = bucket.map(|bucket| tokio::spawn(bucket.run(stop.clone())));
+        let settings = &self.settings;
+        let mut until = stop.clone();
+        let bucket = async {
+            if let Some(name) = settings.bucket.clone() {
+                let (log, visible) = (self.log.clone(), self.visible.clone());
+                let replicas = settings.stream.replicas;
+                let bucket = Bucket::new(name, replicas, log, visible, link.clone(), self.observer.clone());
+                keep_trying(&link, &bucket, &mut until).await;
+            }
+        };
         let events = Events { publisher: &self, link: &link };
-        keep_trying(&link, &events, &mut stop).await;
-        if let Some(bucket) = bucket {
-            bucket.await.ok();
+        let both = async { tokio::join!(keep_trying(&link, &events, &mut stop), bucket) };
+        tokio::select! {
+            _ = both => {}
+            () = tell_line(&link, &*self.observer) => {}
         }
-        telling.abort();
     }
 
     /// Remembers the position now and then, and where it is at the end.
-    async fn remember(&self, log: LogId, mut position: watch::Receiver<(u64, u64)>, ended: &Notify) {
+    async fn remember(&self, created: &str, mut position: watch::Receiver<(u64, u64)>, ended: &Notify) {
         loop {
             let over = tokio::select! {
                 biased;
@@ -86,7 +89,7 @@ impl Publisher {
                 return;
             }
             let (event, place) = *position.borrow_and_update();
-            self.save(log, event, place).await;
+            self.save(created, event, place).await;
             if tokio::time::timeout(REMEMBER_EVERY, ended.notified()).await.is_ok() {
                 ended.notify_one(); // Once more around, for what came since.
             }
@@ -104,9 +107,14 @@ impl Publisher {
         self.observer.step(Step::Trouble { problem, refused });
     }
 
-    async fn save(&self, log: LogId, event: u64, place: u64) {
-        let position =
-            Position { log: log.to_string(), stream: self.settings.stream.name.clone(), event, place };
+    async fn save(&self, created: &str, event: u64, place: u64) {
+        let position = Position {
+            log: self.log.id().to_string(),
+            stream: self.settings.stream.name.clone(),
+            created: created.to_owned(),
+            event,
+            place,
+        };
         let file = self.file.clone();
         self.observer.step(Step::Remembering(event));
         match tokio::task::spawn_blocking(move || file.save(&position)).await {
@@ -142,7 +150,9 @@ impl KeptUp for Events<'_> {
             () = turned_true(&mut stop) => return Ok(()),
         };
         let remembered = file.load(&log.id().to_string(), &settings.name);
-        let known = remembered.as_ref().map(|position| (position.event, position.place));
+        let created = taken.created();
+        let known = remembered.as_ref().filter(|position| position.created == created);
+        let known = known.map(|position| (position.event, position.place));
         let resume = look(log, &form, settings, &taken, remembered)?;
         if resume.lost > 0 {
             tracing::warn!(
@@ -171,7 +181,7 @@ impl KeptUp for Events<'_> {
             ended.notify_one();
             outcome
         };
-        let (outcome, ()) = tokio::join!(publishing, publisher.remember(log.id(), position, &ended));
+        let (outcome, ()) = tokio::join!(publishing, publisher.remember(&created, position, &ended));
         outcome
     }
 
@@ -180,10 +190,10 @@ impl KeptUp for Events<'_> {
     }
 }
 
-/// Tells of connections that come and go.
-async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
+/// Tells of connections that come and go, for as long as it is polled.
+async fn tell_line(link: &Link, observer: &dyn Observer) {
     let mut line = link.line.clone();
-    let (mut up, mut error) = (false, String::new());
+    let (mut up, mut told) = (false, String::new());
     loop {
         let now = line.borrow_and_update().clone();
         if now.up != up {
@@ -195,14 +205,15 @@ async fn tell_line(link: Arc<Link>, observer: Arc<dyn Observer>) {
                 tracing::warn!("the connection to NATS broke");
             }
         }
-        if !up && !now.error.is_empty() && now.error != error {
-            let problem = format!("cannot connect to {}{}", link.url, link.error());
+        let error = now.error.map(|(error, _)| error).unwrap_or_default();
+        if !up && !error.is_empty() && error != told {
+            let problem = format!("cannot connect to {}: {error}", link.url);
             tracing::warn!(problem, "trying again");
             observer.step(Step::Trouble { problem, refused: false });
         }
-        error = now.error;
+        told = error;
         if line.changed().await.is_err() {
-            return;
+            std::future::pending::<()>().await; // The client has ended: nothing more will be said.
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::{Trouble, stream};
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// The target's own note of the first event that it is for.
+const FROM: &str = "tagtrail-from";
 /// How often in a row it is tried again without coming further.
 const TRIES: u32 = 5;
 
@@ -112,11 +114,12 @@ impl Republish {
     /// # Errors
     /// [`RepublishError`]; what was told to `progress` is stored.
     pub async fn run(&self, mut progress: impl FnMut(u64, u64) + Send) -> Result<(), RepublishError> {
-        let link = Link::open(&self.settings.connection).await.map_err(RepublishError::Failed)?;
-        let connected = tokio::time::timeout(CONNECT, link.up()).await;
-        connected.map_err(|_| {
-            RepublishError::Failed(format!("the NATS server does not answer{}", link.error()))
-        })?;
+        let connection = &self.settings.connection;
+        let failed = |why: String| {
+            RepublishError::Failed(format!("cannot connect to {}: {why}", connection.shown_url()))
+        };
+        let connected = tokio::time::timeout(CONNECT, Link::open_once(connection)).await;
+        let link = connected.map_err(|_| failed("it does not answer".into()))?.map_err(failed)?;
         let (mut published, mut tries) = (0, 0);
         loop {
             let before = published;
@@ -144,13 +147,30 @@ impl Republish {
     async fn session(&self, link: &Link, mut count: impl FnMut(u64) + Send) -> Result<u64, Trouble> {
         let log = self.log.id();
         let form = Form { log, prefix: self.target.subject_prefix.clone(), encoding: self.target.encoding };
-        let taken = stream::take(&link.jetstream, log, stream::wanted(log, &self.target)).await?;
+        let mut wanted = stream::wanted(log, &self.target);
+        wanted.config.metadata.insert(FROM.to_owned(), self.from.to_string());
+        let taken = stream::take(&link.jetstream, log, wanted).await?;
         let mut resume = look(&self.log, &form, &self.target, &taken, None)?;
-        resume.published = resume.published.max(self.from - 1);
-        if resume.published < self.to {
+        let begins = taken.stream.cached_info().config.metadata.get(FROM);
+        let begins = begins.and_then(|from| from.parse().ok()).unwrap_or(self.from);
+        if resume.published == 0 {
+            resume.published = begins - 1;
+        }
+        // It holds everything from where it begins to where it ends, and that is how it stays.
+        if self.from < begins || self.from > resume.published + 1 {
+            return Err(Trouble::Refused(format!(
+                "the stream {} is for events from {begins} on, and ends with {}: begin between {begins} and {}, or name another \
+                 stream",
+                self.target.name,
+                resume.published,
+                resume.published + 1
+            )));
+        }
+        let published = resume.published;
+        if published < self.to {
             let outbox = Outbox { log: &self.log, link, stream: &taken, form: &form, observer: &Nobody };
             outbox.publish(resume, Until::Event(self.to), &mut |event, _| count(event)).await?;
         }
-        Ok(resume.published.max(self.to))
+        Ok(published.max(self.to))
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Found {
     pub(crate) newest: Option<Seen>,
     /// The place of the last message there ever was. 0: the stream is new.
     pub(crate) last_place: u64,
+    /// When the stream was created.
+    pub(crate) created: String,
     /// What our own event of the newest message's number would look like there. `None`: we have no such event.
     pub(crate) ours: Option<Seen>,
     /// What was remembered here.
@@ -52,7 +54,8 @@ pub(crate) fn look(
         }
         _ => None,
     };
-    let found = Found { newest: taken.newest.clone(), last_place: taken.last_place, ours, remembered, head };
+    let (newest, last_place, created) = (taken.newest.clone(), taken.last_place, taken.created());
+    let found = Found { newest, last_place, created, ours, remembered, head };
     decide(settings, &found)
 }
 
@@ -77,26 +80,40 @@ pub(crate) fn decide(settings: &StreamSettings, found: &Found) -> Result<Resume,
                 newest.event
             )));
         }
-        let known = remembered.filter(|position| position.place >= newest.place).map_or(0, |p| p.event);
+        let same = |position: &&Position| position.created == found.created && position.place >= newest.place;
+        let known = remembered.filter(same).map_or(0, |position| position.event);
         return Ok(Resume { published: newest.event, last_place, lost: known.saturating_sub(newest.event) });
     }
-    match remembered {
-        // It grew too old, all of it.
-        Some(position) if position.place == last_place && position.event <= found.head => {
-            Ok(Resume { published: position.event, last_place, lost: 0 })
-        }
-        Some(position) if position.place < last_place && position.event <= found.head => {
-            // More was stored than we remember, and is gone: sent again, it is a repeat under the same id.
-            Ok(Resume { published: position.event, last_place, lost: 0 })
-        }
-        Some(position) if !settings.rebuild_lost => Err(Trouble::Refused(format!(
-            "the stream {stream} was lost or emptied: {} events had been published to it; set nats.rebuild_lost_stream = true to \
-             have it filled from the log again",
-            position.event
-        ))),
-        Some(position) => Ok(Resume { published: 0, last_place, lost: position.event }),
-        None => Ok(Resume { published: 0, last_place, lost: 0 }),
+    // It has nothing left to tell by.
+    let Some(position) = remembered else { return Ok(Resume { published: 0, last_place, lost: 0 }) };
+    let older_copy = |event: u64| {
+        Err(Trouble::Refused(format!(
+            "event {event} of this log was published to the stream {stream}, and the log itself ends with {}: an older copy of the \
+             data directory was put back; put the newer one back, or delete the stream and the file `published` in the data \
+             directory to have a new stream filled from this log",
+            found.head
+        )))
+    };
+    if position.event > found.head {
+        return older_copy(position.event);
     }
+    if position.created != found.created || position.place > last_place {
+        if !settings.rebuild_lost {
+            return Err(Trouble::Refused(format!(
+                "the stream {stream} was lost or emptied: {} events had been published to it; set nats.rebuild_lost_stream = true \
+                 to have it filled from the log again",
+                position.event
+            )));
+        }
+        return Ok(Resume { published: 0, last_place, lost: position.event });
+    }
+    // Its messages grew too old, all of them. What was stored after the position is remembered no more: sent again, it is a
+    // repeat under the same id. More than the log has, it was no event of this log as it is now.
+    let stored = position.event + (last_place - position.place);
+    if stored > found.head {
+        return older_copy(stored);
+    }
+    Ok(Resume { published: position.event, last_place, lost: 0 })
 }
 
 #[cfg(test)]
@@ -108,12 +125,13 @@ mod tests {
             place,
             source: "/tagtrail/logs/07".into(),
             event,
-            mark: ["x.events.a.b.-.stream-created".into(), String::new(), time.into()],
+            subject: "x.events.a.b.-.stream-created".into(),
+            mark: ["a/b".into(), String::new(), time.into()],
         }
     }
 
     fn position(event: u64, place: u64) -> Position {
-        Position { log: "07".into(), stream: "TAGTRAIL".into(), event, place }
+        Position { log: "07".into(), stream: "TAGTRAIL".into(), created: "c".into(), event, place }
     }
 
     /// `stream`: place and event of the newest message; `last`: the last place there ever was.
@@ -129,6 +147,7 @@ mod tests {
             ours: newest.clone().filter(|newest| newest.event <= head),
             newest,
             last_place: last,
+            created: "c".into(),
             remembered: remembered.map(|(event, place)| position(event, place)),
             head,
         };
@@ -163,19 +182,30 @@ mod tests {
     #[test]
     fn a_lost_stream_can_be_left_for_somebody_to_look_at() {
         let settings = StreamSettings { rebuild_lost: false, ..StreamSettings::default() };
-        let found =
-            Found { newest: None, last_place: 0, ours: None, remembered: Some(position(5, 5)), head: 9 };
+        let (created, remembered) = ("c".to_owned(), Some(position(5, 5)));
+        let found = Found { newest: None, last_place: 0, created, ours: None, remembered, head: 9 };
         let said = decide(&settings, &found).expect_err("refused").to_string();
         assert!(said.starts_with("the stream TAGTRAIL was lost or emptied: 5 events had been"), "{said}");
         let new = Found { remembered: None, ..found };
         assert!(decide(&settings, &new).is_ok(), "a new stream is no lost one");
     }
 
+    /// Made again by hand, its places going on: what was remembered is of another stream.
+    #[test]
+    fn a_stream_of_the_same_name_is_another_one() {
+        let created = "later".to_owned();
+        let remembered = Some(position(5, 5));
+        let found = Found { newest: None, last_place: 7, created, ours: None, remembered, head: 9 };
+        let resume = decide(&StreamSettings::default(), &found).expect("goes on");
+        assert_eq!((resume.published, resume.lost), (0, 5));
+    }
+
     #[test]
     fn two_histories_are_not_mixed() {
         let newest = Some(seen(5, 5, "t"));
         let ours = Some(seen(5, 5, "u"));
-        let found = Found { newest, last_place: 5, ours, remembered: None, head: 9 };
+        let created = "c".to_owned();
+        let found = Found { newest, last_place: 5, created, ours, remembered: None, head: 9 };
         let said = decide(&StreamSettings::default(), &found).expect_err("refused").to_string();
         assert!(said.contains("holds another event 5 than this log"), "{said}");
     }

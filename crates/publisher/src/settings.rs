@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::ServerAddr;
+
 use crate::message::Encoding;
 
 /// Everything the publisher is told.
@@ -45,18 +47,24 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// The addresses without what stands before an `@`.
+    /// The addresses without users, passwords and tokens.
     #[must_use]
     pub fn shown_url(&self) -> String {
-        let shown = |url: &str| match url.rsplit_once('@') {
-            Some((before, host)) => {
-                let scheme =
-                    before.split_once("://").map_or(String::new(), |(scheme, _)| scheme.to_owned() + "://");
-                scheme + host
-            }
-            None => url.to_owned(),
-        };
-        self.url.split(',').map(|url| shown(url.trim())).collect::<Vec<_>>().join(",")
+        self.addresses().map(|(address, _)| address).collect::<Vec<_>>().join(",")
+    }
+
+    /// Each address, and apart from it who is named in it: a user with a password, or a token.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (String, Option<ServerAddr>)> {
+        self.url.split(',').map(str::trim).map(|text| {
+            // What cannot be read cannot be shown either: any part of it may be a secret.
+            let Ok(address) = text.parse::<ServerAddr>() else { return ("?".to_owned(), None) };
+            let host = match address.host() {
+                host if host.contains(':') => format!("[{host}]"),
+                host => host.to_owned(),
+            };
+            let shown = format!("{}://{host}:{}", address.scheme(), address.port());
+            (shown, address.username().is_some().then_some(address))
+        })
     }
 }
 
@@ -126,10 +134,15 @@ impl Settings {
 
 impl Connection {
     fn check(&self) -> Result<(), SettingsError> {
-        for url in self.url.split(',').map(str::trim) {
-            if url.parse::<async_nats::ServerAddr>().is_err() || url.is_empty() {
-                let shown = Self { url: url.into(), ..Self::default() }.shown_url();
-                return fail("url", format!("\"{shown}\" is no address such as nats://127.0.0.1:4222"));
+        for (number, url) in self.url.split(',').map(str::trim).enumerate() {
+            if url.parse::<ServerAddr>().is_err() || url.is_empty() {
+                // Repeated only where no password can be in it.
+                let which = if self.url.contains('@') {
+                    format!("address {}", number + 1)
+                } else {
+                    format!("\"{url}\"")
+                };
+                return fail("url", format!("{which} is none such as nats://127.0.0.1:4222"));
             }
         }
         let ways = [self.credentials_file.is_some(), self.user.is_some(), self.token.is_some()];
@@ -220,8 +233,12 @@ mod tests {
         };
         assert_eq!(settings(|_| {}).check(), Ok(()));
         assert_eq!(settings(|s| s.connection.url = "tls://a:1, nats://b:2".into()).check(), Ok(()));
-        check(&|s| s.connection.url = String::new(), "url cannot be used: \"\" is no address");
-        check(&|s| s.connection.url = "nats://u:secret@a b".into(), "url cannot be used: \"nats://a b\" is");
+        check(&|s| s.connection.url = String::new(), "url cannot be used: \"\" is none such as nats://");
+        check(&|s| s.connection.url = "nats://a b".into(), "url cannot be used: \"nats://a b\" is none");
+        check(
+            &|s| s.connection.url = "nats://u:pa,ss@h:1".into(),
+            "url cannot be used: address 1 is none such",
+        );
         check(&|s| s.connection.user = Some("u".into()), "user cannot be used: user and password go");
         check(
             &|s| {
@@ -250,6 +267,8 @@ mod tests {
             ..Connection::default()
         };
         assert_eq!(connection.shown_url(), "nats://a:1,nats://b:2,nats://c:3");
+        let odd = Connection { url: "nats://u:pa,ss@h:1, h, tls://[::1]:7".into(), ..Connection::default() };
+        assert_eq!(odd.shown_url(), "?,nats://h:1,nats://h:4222,tls://[::1]:7");
         assert!(!format!("{connection:?}").contains("secret"));
     }
 }

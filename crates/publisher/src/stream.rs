@@ -1,9 +1,11 @@
 //! The stream: that it is there, is as it should be, and is ours.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+    Config, DiscardPolicy, Info, LastRawMessageErrorKind, PersistenceMode, RetentionPolicy, StorageType,
+    Stream,
 };
 use async_nats::jetstream::{Context, ErrorCode, context};
 use tagtrail_event_log::LogId;
@@ -15,6 +17,9 @@ use crate::{Trouble, subject};
 /// The stream's own note of whose it is.
 pub(crate) const LOG: &str = "tagtrail-log";
 
+/// How long a stream has to keep still: a broker works off what a broken connection has left in less.
+const STILL: Duration = Duration::from_secs(1);
+
 /// A stream that may be published to.
 pub(crate) struct Taken {
     pub(crate) stream: Stream<Info>,
@@ -22,6 +27,13 @@ pub(crate) struct Taken {
     pub(crate) newest: Option<Seen>,
     /// The place of the last message there ever was.
     pub(crate) last_place: u64,
+}
+
+impl Taken {
+    /// When it was created: which life of its name it is.
+    pub(crate) fn created(&self) -> String {
+        self.stream.cached_info().created.to_string()
+    }
 }
 
 /// How a stream shall be.
@@ -130,21 +142,47 @@ async fn create(jetstream: &Context, wanted: &Wanted) -> Result<Stream<Info>, Tr
     }
 }
 
+/// The newest message, which goes with the last place that `info` tells: a pair of another moment is no pair. Of late messages
+/// of a publisher that has just died some would be stored, and some of ours behind them, on conditions that come true for the
+/// wrong ones.
 async fn newest(stream: &Stream<Info>, info: &Info) -> Result<Option<Seen>, Trouble> {
     if info.state.messages == 0 {
+        if info.state.last_sequence > 0 {
+            keeps_still(stream, info.state.last_sequence).await?;
+        }
         return Ok(None);
     }
     // Asked of the leader: a replica may not have the newest yet.
     match stream.get_raw_message(info.state.last_sequence).await {
         Ok(message) => Ok(Some(Seen::of(&message))),
-        Err(error) => Err(match error.kind() {
-            LastRawMessageErrorKind::NoMessageFound => {
-                Trouble::Broken("the newest message has just gone".into())
-            }
-            LastRawMessageErrorKind::JetStream(inner) => said(&inner),
-            _ => Trouble::Broken(told(&error)),
-        }),
+        Err(error) => match error.kind() {
+            LastRawMessageErrorKind::NoMessageFound => newest_left(stream, info).await,
+            LastRawMessageErrorKind::JetStream(inner) => Err(said(&inner)),
+            _ => Err(Trouble::Broken(told(&error))),
+        },
     }
+}
+
+/// The newest message where the last one was purged, in a stream that keeps still meanwhile.
+async fn newest_left(stream: &Stream<Info>, info: &Info) -> Result<Option<Seen>, Trouble> {
+    let any = info.config.subjects.first().map_or(">", String::as_str);
+    let left = match stream.get_last_raw_message_by_subject(any).await {
+        Ok(message) => Some(Seen::of(&message)),
+        Err(error) => match error.kind() {
+            LastRawMessageErrorKind::NoMessageFound => None,
+            LastRawMessageErrorKind::JetStream(inner) => return Err(said(&inner)),
+            _ => return Err(Trouble::Broken(told(&error))),
+        },
+    };
+    keeps_still(stream, info.state.last_sequence).await?;
+    Ok(left)
+}
+
+/// Makes sure that nothing comes into a stream any more of what somebody sent before he died: a place and an event that stand
+/// apart in it are then a pair all the same.
+pub(crate) async fn keeps_still(stream: &Stream<Info>, place: u64) -> Result<(), Trouble> {
+    tokio::time::sleep(STILL).await;
+    still_ends_with(stream, place).await
 }
 
 /// Whether the stream is ours, and such that nothing gets lost or out of order.
@@ -163,7 +201,7 @@ fn check(log: LogId, wanted: &Wanted, info: &Info, newest: Option<&Seen>) -> Res
         (_, None) => {}
         (_, Some(newest)) => {
             let from = match newest.source.as_str() {
-                "" => format!("on {} and no event of Tagtrail", newest.mark[0]),
+                "" => format!("on {} and no event of Tagtrail", newest.subject),
                 source => format!("from {source}"),
             };
             return refused(format!("is somebody else's: its newest message is {from}; {remedy}"));
@@ -186,6 +224,18 @@ fn check(log: LogId, wanted: &Wanted, info: &Info, newest: Option<&Seen>) -> Res
     if config.no_ack || config.sealed || config.mirror.is_some() || config.sources.is_some() {
         return refused(format!("is sealed, acknowledges nothing, or copies from other streams; {delete}"));
     }
+    if config.persist_mode == Some(PersistenceMode::Async) {
+        return refused(format!("acknowledges what it has not stored (persist_mode async); {delete}"));
+    }
+    if config.subject_transform.is_some() {
+        return refused(format!("changes the subjects of its messages; {delete}"));
+    }
+    if wanted.max_messages_per_subject < 0 && config.max_messages_per_subject > 0 {
+        return refused(format!(
+            "keeps only {} messages of each subject, and drops the others whoever has not read them; {delete}",
+            config.max_messages_per_subject
+        ));
+    }
     Ok(())
 }
 
@@ -197,8 +247,12 @@ async fn bring_in_line(jetstream: &Context, info: &Info, wanted: &Config) -> Res
     config.max_bytes = wanted.max_bytes;
     config.duplicate_window = wanted.duplicate_window;
     config.discard = wanted.discard;
-    config.deny_delete = wanted.deny_delete;
-    config.metadata.extend(wanted.metadata.clone());
+    // These two cannot be taken back, and need not be.
+    config.deny_delete |= wanted.deny_delete;
+    config.deny_purge |= wanted.deny_purge;
+    for (name, value) in &wanted.metadata {
+        config.metadata.entry(name.clone()).or_insert_with(|| value.clone());
+    }
     if config == info.config {
         return Ok(());
     }
@@ -208,13 +262,18 @@ async fn bring_in_line(jetstream: &Context, info: &Info, wanted: &Config) -> Res
             Ok(())
         }
         Err(error) => Err(match error.kind() {
-            context::CreateStreamErrorKind::JetStream(inner) => Trouble::Refused(format!(
+            context::CreateStreamErrorKind::JetStream(inner) if !passes(&inner) => Trouble::Refused(format!(
                 "the stream {} cannot be changed to what the configuration says: {inner}",
                 wanted.name
             )),
             _ => Trouble::Broken(told(&error)),
         }),
     }
+}
+
+/// Whether an error is of a cluster that is still finding itself, or of a server in need, and no answer to what was asked.
+fn passes(error: &async_nats::jetstream::Error) -> bool {
+    error.code() >= 500 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS
 }
 
 /// What JetStream says, sorted by whether waiting may help.

@@ -401,3 +401,35 @@ async fn republish_by_hand() {
     let said = "error: this server publishes nothing: set nats.url, or start it with --nats-url\n";
     assert_eq!((printed.rc, printed.stderr.as_str()), (1, said));
 }
+
+/// Whatever is wanted of the log: a password for the broker is not in it, nor in what is told of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_told_to_the_broker_alone() {
+    let options = tagtrail_tests::broker::Options {
+        config: "authorization { user: trail, password: \"canary-4711\" }".into(),
+        ..Default::default()
+    };
+    let mut broker = Broker::start(options).expect("a broker");
+    let in_address = broker.url().replace("://", "://trail:canary-4711@");
+    let by_key = format!("url = \"{}\"\nuser = \"trail\"\npassword = \"canary-4711\"\n", broker.url());
+    for nats in [format!("url = \"{in_address}\"\n"), by_key] {
+        let options = Options {
+            config: format!("[nats]\n{nats}"),
+            env: vec![("RUST_LOG".into(), "trace".into())],
+            ..Options::default()
+        };
+        let server = block_in_place(|| Server::start(options)).expect("the server starts");
+        assert_eq!(server.client().run(&["create", "imagestream", "app"]).expect("tagtrail").rc, 0);
+        all_published(&server).await;
+        broker.kill().unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let told = server.client().run(&["status", "-o", "json"]).expect("tagtrail").stdout;
+        broker.restart().unwrap();
+        all_published(&server).await;
+        let printed = server.log() + &told + &server.metrics().unwrap();
+        assert!(printed.contains("cannot connect to nats://127.0.0.1:"), "it was told of");
+        assert!(!printed.contains("canary"), "{printed}");
+        let client = jetstream::new(async_nats::connect(&in_address).await.unwrap());
+        client.delete_stream("TAGTRAIL").await.unwrap();
+    }
+}

@@ -104,9 +104,16 @@ async fn half_of_an_event_is_not_taken_for_all_of_it() {
     // Event 14 deletes the stream. As if the publisher had died after its first key:
     fill(&*log, 14);
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert("ce-source", format!("/tagtrail/logs/{}", log.id()));
-    headers.insert("ce-sequence", format!("{:020}", 14));
-    headers.insert("KV-Operation", "DEL");
+    for (name, value) in [
+        ("ce-source", format!("/tagtrail/logs/{}", log.id()).as_str()),
+        ("ce-sequence", "00000000000000000014"),
+        ("ce-subject", "test/my.app"),
+        ("ce-type", "tagtrail.v1.stream-deleted"),
+        ("ce-time", "2023-11-14T22:13:34Z"),
+        ("KV-Operation", "DEL"),
+    ] {
+        headers.insert(name, value);
+    }
     let first = format!("$KV.tags.{}", before.keys().next().unwrap());
     let client = jetstream(&broker).await;
     let sent = client.publish_with_headers(first, headers, "".into()).await.unwrap();
@@ -178,4 +185,76 @@ async fn a_bucket_that_is_somebody_elses() {
     assert!(why.contains("KV_tags is somebody else's"), "{why}");
     assert!(why.ends_with("set nats.bucket to a name that nothing else uses"), "{why}");
     running.published(5).await; // The events do not wait for it.
+}
+
+/// Two servers went on from copies of one data directory: what one has written the other does not go on with.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_of_another_history() {
+    let broker = Broker::start(Default::default()).unwrap();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [first, copy] = [0, 1].map(|n| open(dirs[n].path()));
+    fill(&*first, 10);
+    let running = Running::start(with_bucket(&broker), first.clone(), dirs[0].path());
+    up_to(&running, &first).await;
+    running.stop().await;
+    fill(&*copy, 3);
+    let said = bucket_trouble(&broker, &copy, dirs[1].path(), "ends with 3").await;
+    assert!(said.starts_with("the bucket tags is at event 10 of this log"), "{said}");
+    fill_with(&*copy, 20, |sequence| event(sequence, 1_000));
+    let said = bucket_trouble(&broker, &copy, dirs[1].path(), "another event").await;
+    assert!(said.starts_with("the bucket tags holds another event 10 than this log"), "{said}");
+    assert_eq!(held(&broker).await, folded(&*first), "it is as it was");
+}
+
+async fn bucket_trouble(broker: &Broker, log: &Arc<dyn Log>, dir: &Path, part: &str) -> String {
+    let running = Running::start(with_bucket(broker), log.clone(), dir);
+    let has = |step: &Step| matches!(step, Step::BucketTrouble(why) if why.contains(part));
+    let step = running.until(part, has).await;
+    running.stop().await;
+    match step {
+        Step::BucketTrouble(why) => why,
+        _ => unreachable!("asked for trouble"),
+    }
+}
+
+/// `nats kv compact`, or somebody who tidies up: what it tells by is gone, and nothing of the present with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn newest_entries_that_were_purged() {
+    let broker = Broker::start(Default::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 6); // The newest entry is a deletion.
+    let running = Running::start(with_bucket(&broker), log.clone(), dir.path());
+    up_to(&running, &log).await;
+    running.stop().await;
+    let client = jetstream(&broker).await;
+    let stream = client.get_stream("KV_tags").await.unwrap();
+    let newest = stream.get_raw_message(stream.cached_info().state.last_sequence).await.unwrap();
+    stream.purge().filter(newest.subject.as_str()).await.unwrap();
+    fill(&*log, 13);
+    let running = Running::start(with_bucket(&broker), log.clone(), dir.path());
+    up_to(&running, &log).await;
+    assert_eq!(held(&broker).await, folded(&*log));
+}
+
+/// Failed imports come and go, and none of them is written: a bucket that is gone is missed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_deleted_while_nothing_moves() {
+    let broker = Broker::start(Default::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 4);
+    let running = Running::start(with_bucket(&broker), log.clone(), dir.path());
+    up_to(&running, &log).await;
+    jetstream(&broker).await.delete_key_value("tags").await.unwrap();
+    running.forget();
+    let failed = |sequence| Event { fact: event(5, 0).fact, ..event(sequence, 0) };
+    let begun = std::time::Instant::now();
+    while jetstream(&broker).await.get_key_value("tags").await.is_err() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(25), "nobody misses it");
+        fill_with(&*log, log.head() + 1, failed);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    up_to(&running, &log).await;
+    assert_eq!(held(&broker).await.len(), 3);
 }

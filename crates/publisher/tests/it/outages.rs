@@ -6,7 +6,9 @@ use tagtrail_publisher::{Settings, Step, StreamSettings};
 use tagtrail_tests::broker::Broker;
 use tempfile::TempDir;
 
-use crate::support::{Running, all, events_in, fill, jetstream, open, position_file, settings};
+use crate::support::{
+    Running, all, event, events_in, fill, fill_with, is_empty, jetstream, open, position_file, settings,
+};
 
 fn start() -> (Broker, TempDir) {
     (Broker::start(Default::default()).unwrap(), tempfile::tempdir().unwrap())
@@ -167,25 +169,60 @@ async fn messages_that_grew_too_old_are_not_sent_again() {
     fill(&*log, 30);
     running.published(30).await;
     running.stop().await;
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while !events_in(&broker, "TAGTRAIL").await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await
-    .expect("they grow too old");
+    empty(&broker).await;
     let running = Running::start(short.clone(), log.clone(), dir.path());
     running.until("a look", |step| *step == Step::Resumed(30)).await;
     fill(&*log, 33);
     running.published(33).await;
-    assert_eq!(events_in(&broker, "TAGTRAIL").await, [31, 32, 33]);
+    let stream = jetstream(&broker).await.get_stream("TAGTRAIL").await.unwrap();
+    assert_eq!(stream.cached_info().state.last_sequence, 33, "three more messages, and no old ones");
     running.stop().await;
     // Without it, better twice than not at all.
     std::fs::remove_file(position_file(dir.path())).unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    empty(&broker).await;
     let running = Running::start(short, log, dir.path());
     running.until("a look", |step| *step == Step::Resumed(0)).await;
     running.published(33).await;
+}
+
+/// Waits until all messages grew too old.
+async fn empty(broker: &Broker) {
+    let begun = std::time::Instant::now();
+    while !is_empty(broker, "TAGTRAIL").await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "they do not grow too old");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The stream has nothing left to tell by, and the data directory is one from before: its next events would go out under
+/// ids that other events have had.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_log_is_found_out_by_an_empty_stream_too() {
+    let (broker, dir) = start();
+    let short = with(settings(&broker), |stream| {
+        stream.max_age = Duration::from_secs(1);
+        stream.duplicate_window = Duration::from_millis(200);
+    });
+    let log = open(dir.path());
+    fill(&*log, 10);
+    let running = Running::start(short.clone(), log.clone(), dir.path());
+    running.published(10).await;
+    running.stop().await;
+    drop(log);
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(dir.path(), copy.path());
+    let log = open(dir.path());
+    fill(&*log, 15);
+    let running = Running::start(short.clone(), log, dir.path());
+    running.published(15).await;
+    running.stop().await;
+    empty(&broker).await;
+    let older = open(copy.path());
+    fill_with(&*older, 12, |sequence| event(sequence, 1_000));
+    let running = Running::start(short, older, copy.path());
+    let said = running.refused().await;
+    assert!(said.starts_with("event 15 of this log was published to the stream TAGTRAIL, and"), "{said}");
+    assert!(is_empty(&broker, "TAGTRAIL").await);
 }
 
 fn copy_tree(from: &std::path::Path, to: &std::path::Path) {

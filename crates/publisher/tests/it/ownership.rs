@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, PersistenceMode, RetentionPolicy, StorageType};
 use tagtrail_event_log::LogId;
 use tagtrail_tests::broker::Broker;
 
@@ -58,6 +58,9 @@ async fn a_stream_that_is_not_as_it_should_be() {
     )
     .await;
     check(Config { no_ack: true, ..ours() }, "is sealed, acknowledges nothing, or copies").await;
+    check(Config { max_messages_per_subject: 1, ..ours() }, "keeps only 1 messages of each subject").await;
+    check(Config { persist_mode: Some(PersistenceMode::Async), ..ours() }, "what it has not stored (persist")
+        .await;
     let metadata = HashMap::from([("tagtrail-log".to_owned(), "ab".repeat(16))]);
     let said = refused(Config { metadata, ..ours() }).await;
     assert!(
@@ -97,6 +100,7 @@ async fn a_stream_made_by_hand() {
     let config = jetstream.get_stream("TAGTRAIL").await.unwrap().cached_info().config.clone();
     assert_eq!(config.metadata["tagtrail-log"], "5a".repeat(16), "from now on it says whose it is");
     assert_eq!(config.max_messages, 1_000, "what we have no wish about stays");
+    assert!(config.deny_delete && config.deny_purge, "what is in the middle stays");
     running.stop().await;
 
     // The configuration changes, and so does the stream.

@@ -28,6 +28,16 @@ async fn beside_the_live_stream() {
     assert_eq!(run(again((0, 0), "", "copy.of").unwrap()).await, (605, 5));
     assert_eq!(run(again((100, 120), "PART", "").unwrap()).await, (120, 21));
     assert_eq!(events_in(&broker, "PART").await, (100..=120).collect::<Vec<_>>());
+    // What it holds has no gap, and begins where it began.
+    let gap = async |range| match again(range, "PART", "").unwrap().run(|_, _| {}).await.unwrap_err() {
+        RepublishError::Refused(why) => why,
+        other => panic!("{other}"),
+    };
+    let said = "the stream PART is for events from 100 on, and ends with 120: begin between 100 and 121, or name another stream";
+    assert_eq!(gap((1, 10)).await, said);
+    assert_eq!(gap((130, 140)).await, said);
+    assert_eq!(run(again((110, 125), "PART", "").unwrap()).await, (125, 5));
+    assert_eq!(events_in(&broker, "PART").await, (100..=125).collect::<Vec<_>>());
     running.published(605).await;
     assert_eq!(events_in(&broker, "TAGTRAIL").await, all(605), "the live one is what it was");
 
@@ -51,4 +61,17 @@ async fn beside_the_live_stream() {
         matches!(&error, RepublishError::Refused(why) if why.contains("another one takes messages")),
         "{error}"
     );
+}
+
+/// Asked while there is no broker: an answer, and nobody who goes on dialling.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_broker() {
+    let broker = Broker::stopped(Default::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 5);
+    let republish = Republish::new(&settings(&broker), log, (0, 0), "X", "").unwrap();
+    let error = republish.run(|_, _| {}).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot connect to {}: ", broker.url())), "{error}");
+    assert!(error.ends_with("; ask again to go on from there"), "{error}");
 }

@@ -93,9 +93,10 @@ async fn killed(at: &str, event: u64, file: File) {
     running.published(EVENTS).await;
     fill(&*log, EVENTS + 10);
     running.published(EVENTS + 10).await;
+    let heard = format!("{:?}", running.heard_steps());
     running.stop().await;
     let events = events_in(&broker, "TAGTRAIL").await;
-    assert_eq!(events, all(EVENTS + 10), "killed {at} {event}, file {file:?}");
+    assert_eq!(events, all(EVENTS + 10), "killed {at} {event}, file {file:?}: {heard}\n{}", broker.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

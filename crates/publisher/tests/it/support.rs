@@ -155,6 +155,11 @@ impl Running {
         self.heard.0.lock().unwrap().iter().any(wanted)
     }
 
+    pub(crate) fn heard_steps(&self) -> Vec<Step> {
+        let quiet = |step: &&Step| !matches!(step, Step::Sending(_) | Step::Sent(_) | Step::Acknowledged(_));
+        self.heard.0.lock().unwrap().iter().filter(quiet).cloned().collect()
+    }
+
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap();
@@ -187,6 +192,12 @@ pub(crate) async fn events_in(broker: &Broker, stream: &str) -> Vec<u64> {
         events.push(sequence);
     }
     events
+}
+
+/// Whether a stream holds nothing at the moment.
+pub(crate) async fn is_empty(broker: &Broker, stream: &str) -> bool {
+    let stream = jetstream(broker).await.get_stream(stream).await.unwrap();
+    stream.cached_info().state.messages == 0
 }
 
 pub(crate) fn all(up_to: u64) -> Vec<u64> {

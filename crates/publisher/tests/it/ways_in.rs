@@ -50,10 +50,17 @@ async fn a_user_and_a_token() {
     let said = told(as_user(&broker, "wr0ng"), "authorization").await;
     assert!(said.contains("authorization violation") && !said.contains("wr0ng"), "{said}");
 
+    let mut in_address = settings(&broker);
+    in_address.connection.url = broker.url().replace("://", "://trail:s3cret@");
+    publishes(in_address).await;
+
     let broker = self::broker("authorization { token: \"t0ken\" }");
     let mut with_token = settings(&broker);
     with_token.connection.token = Some("t0ken".into());
     publishes(with_token).await;
+    let mut in_address = settings(&broker);
+    in_address.connection.url = broker.url().replace("://", "://t0ken@");
+    publishes(in_address).await;
 }
 
 /// A broker whose users are known by keys: what `nsc` makes, made by hand.
@@ -92,8 +99,22 @@ async fn a_credentials_file() {
     );
     std::fs::write(&file, credentials).unwrap();
     let mut with_file = settings(&broker);
-    with_file.connection.credentials_file = Some(file);
-    publishes(with_file).await;
+    with_file.connection.credentials_file = Some(file.clone());
+    publishes(with_file.clone()).await;
+    // Renewed in place while it runs: the next connection reads it.
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 5);
+    std::fs::write(&file, whole.replace(&user_token, "eyJ.stale.one")).unwrap();
+    let running = Running::start(with_file.clone(), log, dir.path());
+    running.until("a refusal", |step| matches!(step, Step::Trouble { .. })).await;
+    std::fs::write(&file, whole).unwrap();
+    running.published(5).await;
+    running.stop().await;
+    std::fs::write(&file, "nothing").unwrap();
+    let said = told(with_file, "holds no").await;
+    assert_eq!(said, format!("{} holds no user JWT and seed, as `nsc` writes them", file.display()));
     let said = told(settings(&broker), "cannot connect").await;
     assert!(said.contains("authorization violation"), "{said}");
 }
@@ -112,14 +133,35 @@ async fn a_broker_that_takes_only_small_messages() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     fill(&*log, 3);
-    let large = |sequence| tagtrail_api::v1::Event { reason: "x".repeat(5_000), ..event(sequence, 0) };
+    // With its headers it is too large, by itself it is not.
+    let large = |sequence| tagtrail_api::v1::Event { reason: "x".repeat(3_500), ..event(sequence, 0) };
     crate::support::fill_with(&*log, 4, large);
     let running = Running::start(settings(&broker), log, dir.path());
     let said = running.refused().await;
-    assert!(said.starts_with("event 4 makes a message of 5"), "{said}");
-    assert!(said.ends_with("and the NATS server takes at most 4096: raise its max_payload"), "{said}");
+    let expected = "event 4 makes a message that is larger than the 4096 bytes the NATS server takes: raise its max_payload";
+    assert_eq!(said, expected);
     running.stop().await;
     assert_eq!(events_in(&broker, "TAGTRAIL").await, all(3));
+}
+
+/// The same of a stream with a limit of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_takes_only_small_messages() {
+    let broker = broker("");
+    let config = async_nats::jetstream::stream::Config {
+        name: "TAGTRAIL".into(),
+        subjects: vec!["tagtrail.events.>".into()],
+        max_message_size: 100,
+        ..Default::default()
+    };
+    jetstream(&broker).await.create_stream(config).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 3);
+    let running = Running::start(settings(&broker), log, dir.path());
+    let said = running.refused().await;
+    let expected = "event 1 makes a message that is larger than the 100 bytes the stream TAGTRAIL takes: raise its max_msg_size";
+    assert_eq!(said, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
