@@ -80,7 +80,8 @@ impl<'a> Follow<'a> {
                 context.warn(&format!("the watch is interrupted after sequence {position}: {why}"))?;
                 self.request.begin = Some(Begin::AfterSequence(position));
             }
-            tokio::time::sleep(self.pause).await;
+            // Not all at once: of a thousand who lost the same server, each comes back a little later than another.
+            tokio::time::sleep(self.pause + self.pause * (std::process::id() % 64) / 128).await;
             self.pause = (self.pause * 2).min(PAUSES.1);
         }
     }

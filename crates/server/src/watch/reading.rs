@@ -17,8 +17,8 @@ use crate::config::Repository;
 use crate::convert::{Histories, Shown};
 use crate::past::{Past, PastError};
 
-/// How much a watcher holds of what it has not been handed yet: so many events or streams, or so many bytes of them, and at
-/// least one. A thousand that have stopped hold a thousand times as much.
+/// How much a watcher holds of what it has not been handed yet: so many events or streams, or so many bytes of them and of the
+/// states that go with them, and at least one. A thousand that have stopped hold a thousand times as much.
 pub(super) const PAGE: usize = 64;
 pub(super) const PAGE_BYTES: usize = 32 << 10;
 /// How many events are looked at before others have their turn, and how many bytes of them are read at once.
@@ -296,13 +296,20 @@ impl<'a> Sieve<'a> {
         self.up_to = told.event.sequence;
         let stands_already =
             || self.whole_runs && self.told.back().is_some_and(|before| before.run() == told.run());
-        if self.filter.passes(&told) && !stands_already() {
-            self.size += told.size;
+        if !self.filter.passes(&told) || stands_already() {
+            return;
+        }
+        if self.whole_runs {
+            self.size += told.size + told.states();
             self.told.push_back(told);
+        } else {
+            self.size += told.size;
+            let has_states = told.change.is_some();
+            self.told.push_back(if has_states { Arc::new(told.without_change()) } else { told });
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.told.len() >= PAGE || self.size >= PAGE_BYTES
     }
 

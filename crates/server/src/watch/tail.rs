@@ -25,7 +25,7 @@ const MARKS: usize = 64;
 /// An event of the log, decoded once.
 pub(crate) struct Told {
     /// The event.
-    pub(crate) event: v1::Event,
+    pub(crate) event: Arc<v1::Event>,
     /// What it is about. `None`: only a newer version knows.
     pub(crate) kind: Option<Kind>,
     /// The bytes it takes in the log.
@@ -46,7 +46,7 @@ impl Told {
     /// Decodes an event as the log keeps it.
     pub(crate) fn decode(stored: &Bytes, change: Option<Arc<Change>>) -> Result<Self, DecodeError> {
         let event = v1::Event::decode(stored.clone())?;
-        Ok(Self { kind: Kind::of(&event), size: stored.len(), event, change })
+        Ok(Self { kind: Kind::of(&event), size: stored.len(), event: Arc::new(event), change })
     }
 
     /// The first and the last sequence of its command.
@@ -55,12 +55,20 @@ impl Told {
         (run.first_sequence, run.first_sequence + u64::from(run.length.max(1)) - 1)
     }
 
+    /// The event alone. Whoever holds it for long is not to hold two states of a stream of ten thousand tags with it.
+    pub(crate) fn without_change(&self) -> Self {
+        Self { event: self.event.clone(), kind: self.kind, size: self.size, change: None }
+    }
+
+    /// About what the states of its stream take in memory.
+    pub(crate) fn states(&self) -> usize {
+        let lives = self.change.iter().flat_map(|change| [&change.before, &change.after]);
+        lives.flat_map(|state| &state.life).map(|stream| stream.tags.len() * TAG_BYTES).sum()
+    }
+
     fn weight(&self) -> usize {
-        let tags = |change: &Arc<Change>| {
-            change.before.life.iter().chain(&change.after.life).map(|stream| stream.tags.len()).sum::<usize>()
-        };
-        let last = self.run().1 == self.event.sequence;
-        let states = self.change.as_ref().filter(|_| last).map_or(0, tags) * TAG_BYTES;
+        // All events of a run share its states.
+        let states = if self.run().1 == self.event.sequence { self.states() } else { 0 };
         // Decoded, each text is an allocation of its own.
         EVENT_BYTES + 2 * self.size + states
     }

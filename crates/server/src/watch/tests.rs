@@ -373,6 +373,28 @@ async fn a_command_larger_than_a_page_is_told_once() {
     }
 }
 
+/// The states of a stream of ten thousand tags take megabytes: whoever stops with a page of events in hand must not keep them.
+#[tokio::test]
+async fn only_who_is_told_of_streams_holds_their_states() {
+    let bench = Bench::new(PATIENCE);
+    for image in 0..20 {
+        let image = format!("registry.example/app:{image}");
+        bench.write("app", point("v1", SourceKind::DockerImage, &image)).await;
+    }
+    let held = |request: v1::WatchRequest| {
+        let wish = wish(request);
+        let mut sieve = reading::Sieve::new(&wish, 0);
+        for told in bench.watches.tail.after(0, 64, 1 << 20).expect("it is all in memory") {
+            sieve.look_at(told);
+        }
+        sieve.end().told
+    };
+    assert!(held(after(0)).iter().all(|told| told.change.is_none()));
+    let streams = held(v1::WatchRequest { streams: true, ..after(0) });
+    assert_eq!(streams.len(), 20, "one for each command");
+    assert!(streams.iter().all(|told| told.states() > 0), "and what they hold is counted");
+}
+
 #[tokio::test]
 async fn what_can_match_nothing_is_refused_in_a_sentence() {
     let check = |request: v1::WatchRequest, words: &str| {

@@ -146,7 +146,7 @@ impl Watcher {
                 let answer = if self.wish.streams {
                     self.after_command(&told).await?.map(Answer::Stream)
                 } else {
-                    Some(Answer::Event(told.event.clone()))
+                    Some(Answer::Event(told.event.as_ref().clone()))
                 };
                 if let Some(answer) = answer {
                     return Ok(Found { answer, event: Some(told.event.sequence), since: self.read });
@@ -181,7 +181,12 @@ impl Watcher {
         let wish = self.wish.clone();
         let mut sieve = Sieve::new(&wish, self.settled);
         if let Some(events) = self.shared.tail.after(self.settled, PAGE, PAGE_BYTES) {
-            events.into_iter().for_each(|told| sieve.look_at(told));
+            for told in events {
+                sieve.look_at(told);
+                if sieve.is_full() {
+                    break;
+                }
+            }
             self.read = None;
             self.take(sieve.end());
             return Ok(());
