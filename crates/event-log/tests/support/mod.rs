@@ -6,6 +6,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -114,6 +116,7 @@ pub(crate) fn acknowledge(head: u64) {
 pub(crate) struct Writer {
     child: Child,
     heard: JoinHandle<u64>,
+    newest: Arc<AtomicU64>,
     writing: Receiver<()>,
 }
 
@@ -130,8 +133,15 @@ impl Writer {
         let lines = BufReader::new(child.stdout.take().unwrap());
         // Heard as it is said: a full pipe would stop the writer.
         let (sender, writing) = mpsc::channel();
-        let heard = thread::spawn(move || newest_acknowledged(lines, &sender));
-        Writer { child, heard, writing }
+        let newest = Arc::new(AtomicU64::new(0));
+        let noted = newest.clone();
+        let heard = thread::spawn(move || newest_acknowledged(lines, &noted, &sender));
+        Writer { child, heard, newest, writing }
+    }
+
+    /// The newest head it has acknowledged by now.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.newest.load(Ordering::SeqCst)
     }
 
     /// Waits until it has acknowledged something.
@@ -147,13 +157,14 @@ impl Writer {
     }
 }
 
-fn newest_acknowledged(mut lines: impl BufRead, writing: &Sender<()>) -> u64 {
+fn newest_acknowledged(mut lines: impl BufRead, noted: &AtomicU64, writing: &Sender<()>) -> u64 {
     let (mut newest, mut line) = (0, String::new());
     while lines.read_line(&mut line).unwrap() > 0 {
         // The last line may be cut off; then it was not heard.
         let heard = line.strip_suffix('\n').and_then(|line| line.strip_prefix("acknowledged "));
         if let Some(head) = heard {
             newest = head.parse().unwrap();
+            noted.store(newest, Ordering::SeqCst);
             let _ = writing.send(()); // Nobody need be waiting.
         }
         line.clear();
