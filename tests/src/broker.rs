@@ -171,12 +171,12 @@ impl Broker {
     }
 }
 
-/// The `nats-server` that is run: `$TAGTRAIL_NATS_SERVER`, else the one on `PATH` if it is new enough, else the one that
+/// The `nats-server` that is run: `$TAGTRAIL_TEST_NATS_SERVER`, else the one on `PATH` if it is new enough, else the one that
 /// `scripts/test-tools` has put under the target directory.
 pub fn program() -> Result<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
-        if let Some(named) = env::var_os("TAGTRAIL_NATS_SERVER") {
+        if let Some(named) = env::var_os("TAGTRAIL_TEST_NATS_SERVER") {
             return Some(PathBuf::from(named));
         }
         let installed = binary::tools_directory().join("nats").join("nats-server");

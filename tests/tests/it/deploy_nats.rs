@@ -45,8 +45,8 @@ impl Node {
         command.arg("--config").arg(copy_for(files.path()).join(file));
         command.args(["--addr", "127.0.0.1", "--port", &clients.number().to_string()]);
         command.args(["--http_port", &http.number().to_string()]);
-        command.args(arguments).env("TAGTRAIL_NATS_PASSWORD", PASSWORD);
-        command.env("TAGTRAIL_NATS_SUBSCRIBER_PASSWORD", SUBSCRIBER_PASSWORD);
+        command.args(arguments).env("NATS_TAGTRAIL_PASSWORD", PASSWORD);
+        command.env("NATS_SUBSCRIBER_PASSWORD", SUBSCRIBER_PASSWORD);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Node { command, clients, http, files, process: None }
     }
@@ -138,10 +138,10 @@ async fn a_single_server_syncs_before_it_acknowledges() {
 #[test]
 fn a_server_without_passwords_does_not_start() {
     let mut node = Node::new("single.conf", &[], &[]);
-    node.command.env_remove("TAGTRAIL_NATS_SUBSCRIBER_PASSWORD");
+    node.command.env_remove("NATS_SUBSCRIBER_PASSWORD");
     let output = node.command.output().expect("nats-server");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("TAGTRAIL_NATS_SUBSCRIBER_PASSWORD"), "{said}");
+    assert!(!output.status.success() && said.contains("NATS_SUBSCRIBER_PASSWORD"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,9 +297,9 @@ async fn three_nodes_go_on_without_one_of_them() {
         .zip(&urls)
         .map(|(name, url)| {
             let environment = [
-                ("TAGTRAIL_NATS_NODE", name.to_owned()),
-                ("TAGTRAIL_NATS_NODE_PASSWORD", NODE_PASSWORD.to_owned()),
-                ("TAGTRAIL_NATS_ROUTES", format!("{urls:?}")),
+                ("NATS_NODE", name.to_owned()),
+                ("NATS_NODE_PASSWORD", NODE_PASSWORD.to_owned()),
+                ("NATS_ROUTES", format!("{urls:?}")),
             ];
             Node::new("three-node.conf", &environment, &["--cluster".into(), url.clone()])
         })

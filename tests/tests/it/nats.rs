@@ -429,7 +429,8 @@ async fn passwords_are_told_to_the_broker_alone() {
         let printed = server.log() + &told + &server.metrics().unwrap();
         assert!(printed.contains("cannot connect to nats://127.0.0.1:"), "it was told of");
         assert!(!printed.contains("canary"), "{printed}");
-        let client = jetstream::new(async_nats::connect(&in_address).await.unwrap());
+        let known = async_nats::ConnectOptions::with_user_and_password("trail".into(), "canary-4711".into());
+        let client = jetstream::new(known.connect(broker.url()).await.unwrap());
         client.delete_stream("TAGTRAIL").await.unwrap();
     }
 }
