@@ -1,6 +1,6 @@
 //! A registry that answers whatever the test says, over plain HTTP, and remembers what it was asked.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -97,8 +97,20 @@ pub(crate) struct Fake {
     task: JoinHandle<()>,
 }
 
+/// Lets somebody listen to everything that is logged, before anything is. What is first logged while nobody listens can stay
+/// unheard for the whole process, also for the one test that looks at it.
+pub(crate) fn hear_everything() {
+    static HEARD: Once = Once::new();
+    HEARD.call_once(|| {
+        let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        let nobody = everything.with_writer(std::io::sink).finish();
+        tracing::subscriber::set_global_default(nobody).expect("nobody else listens");
+    });
+}
+
 impl Fake {
     pub(crate) async fn start(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        hear_everything();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let host = listener.local_addr().expect("an address").to_string();
         let asked = Arc::<Mutex<Vec<Asked>>>::default();

@@ -27,6 +27,7 @@ impl Registry {
 
     /// `http` goes into the section of that name, `more` behind it.
     fn start_with(http: &str, more: &str) -> Self {
+        crate::fake::hear_everything();
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let path = directory.path().join("config.yml");
