@@ -12,6 +12,7 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
 use bytes::Bytes;
@@ -67,6 +68,12 @@ struct Changes {
     last: u64,
 }
 
+/// Where the bucket ends: the place of the last entry, and its id if it is ours of this session.
+struct End {
+    place: u64,
+    id: Option<String>,
+}
+
 #[derive(PartialEq, Eq, Debug)]
 struct Emptied {
     namespace: String,
@@ -105,14 +112,14 @@ impl KeptUp for Bucket {
             Some(newest) => self.same_history(newest)?,
             None => 1,
         };
-        let mut place = taken.last_place;
+        let mut end = End { place: taken.last_place, id: None };
         self.observer.step(Step::BucketTrouble(String::new()));
         let mut look = Instant::now() + IDLE_LOOK;
         loop {
             let last = *visible.borrow_and_update();
             while next <= last {
                 let changes = self.read(next, last).await?;
-                if self.write(&taken.stream, &changes, &mut place, breaks).await? {
+                if self.write(&taken.stream, &changes, &mut end, breaks).await? {
                     look = Instant::now() + IDLE_LOOK;
                 }
                 *moved = true;
@@ -128,7 +135,7 @@ impl KeptUp for Bucket {
                 changed = visible.changed() => if changed.is_err() { return Ok(()) },
                 // Events that move no tag are not written, and tell nothing of how the bucket is.
                 () = tokio::time::sleep_until(look) => {
-                    stream::still_ends_with(&taken.stream, place).await?;
+                    stream::still_ends_with(&taken.stream, end.place).await?;
                     look = Instant::now() + IDLE_LOOK;
                 }
             }
@@ -203,19 +210,19 @@ impl Bucket {
         &self,
         stream: &Stream<Info>,
         changes: &Changes,
-        place: &mut u64,
+        end: &mut End,
         breaks: u64,
     ) -> Result<bool, Trouble> {
-        let before = *place;
+        let before = end.place;
         let write_all = async {
-            self.send(&changes.changes, place).await?;
+            self.send(&changes.changes, end).await?;
             if let Some(Emptied { namespace, stream: name, attributes }) = &changes.emptied {
                 let left = self.left_of(stream, namespace, name).await?;
                 let gone =
                     |key| Change { key, event: changes.last, attributes: attributes.clone(), value: None };
-                self.send(&left.into_iter().map(gone).collect::<Vec<_>>(), place).await?;
+                self.send(&left.into_iter().map(gone).collect::<Vec<_>>(), end).await?;
             }
-            Ok(*place > before)
+            Ok(end.place > before)
         };
         tokio::select! {
             written = write_all => written,
@@ -223,8 +230,8 @@ impl Bucket {
         }
     }
 
-    /// Writes changes, each on the condition that the bucket ends with the one before it.
-    async fn send(&self, changes: &[Change], place: &mut u64) -> Result<(), Trouble> {
+    /// Writes changes, each on the condition that the bucket ends with the one before it: see `outbox`.
+    async fn send(&self, changes: &[Change], end: &mut End) -> Result<(), Trouble> {
         for window in changes.chunks(WINDOW) {
             let mut acks = Vec::with_capacity(window.len());
             for change in window {
@@ -232,20 +239,29 @@ impl Bucket {
                 if change.value.is_none() {
                     headers.insert("KV-Operation", "DEL");
                 }
-                let publish = PublishMessage::build()
+                let place = end.place + 1;
+                // Of this place: an entry that is written once more is no repeat to be dropped.
+                let id = format!("{}-{}-{place}-{}", self.log.id(), change.event, change.key);
+                headers.insert(NATS_MESSAGE_ID, &*id);
+                let mut publish = PublishMessage::build()
                     .headers(headers)
                     .payload(change.value.clone().unwrap_or_default())
                     .expected_stream(stream_of(&self.name))
-                    .expected_last_sequence(*place);
+                    .expected_last_sequence(end.place);
+                if let Some(id) = &end.id {
+                    publish = publish.expected_last_message_id(id);
+                }
                 let subject = self.subjects() + &change.key;
                 let sent = self.link.jetstream.send_publish(subject, publish).await;
-                acks.push(sent.map_err(|error| Trouble::Broken(told(&error)))?.into_future());
-                *place += 1;
+                acks.push((place, sent.map_err(|error| Trouble::Broken(told(&error)))?.into_future()));
+                *end = End { place, id: Some(id) };
             }
-            for ack in acks {
-                let stored = ack.await;
-                stored
-                    .map_err(|error| Trouble::Broken(format!("an entry was not stored: {}", told(&error))))?;
+            for (place, ack) in acks {
+                let not_stored = |why: String| Trouble::Broken(format!("an entry was not stored: {why}"));
+                let stored = ack.await.map_err(|error| not_stored(told(&error)))?;
+                if stored.duplicate || stored.sequence != place {
+                    return Err(not_stored(format!("message {} was taken for the same", stored.sequence)));
+                }
             }
         }
         Ok(())

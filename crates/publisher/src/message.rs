@@ -3,7 +3,8 @@
 //!
 //! | header | value |
 //! |---|---|
-//! | `Nats-Msg-Id`, `ce-id` | `<log id>-<sequence>`: the same for every copy of this event, and for no other |
+//! | `ce-id` | `<log id>-<sequence>`: the same for every copy of this event |
+//! | `Nats-Msg-Id` | the same and a checksum of the event, so that not even another history of this log has it |
 //! | `ce-source` | `/tagtrail/logs/<log id>` |
 //! | `ce-type` | `tagtrail.v1.<kind>` |
 //! | `ce-subject` | `<namespace>/<stream>` or `<namespace>/<stream>:<tag>` |
@@ -59,6 +60,8 @@ pub(crate) struct Form {
 pub(crate) struct Message {
     /// The event's sequence.
     pub(crate) event: u64,
+    /// `Nats-Msg-Id`: what the next message is conditional on.
+    pub(crate) id: String,
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
@@ -70,7 +73,8 @@ impl Form {
         let (event, kind) = read(stored)?;
         let tag = kind::tag(&event);
         let mut headers = attributes(self.log, &event, kind);
-        headers.insert(NATS_MESSAGE_ID, id(self.log, stored.sequence));
+        let id = format!("{}-{:08x}", id(self.log, stored.sequence), crc32c::crc32c(&stored.payload));
+        headers.insert(NATS_MESSAGE_ID, &*id);
         headers.insert("content-type", self.encoding.content_type());
         if !event.traceparent.is_empty() {
             headers.insert("traceparent", &*event.traceparent);
@@ -80,7 +84,7 @@ impl Form {
             Encoding::Protobuf => stored.payload.clone(),
         };
         let subject = subject::of_event(&self.prefix, &event.namespace, &event.stream, tag, kind);
-        Ok(Message { event: stored.sequence, subject, headers, payload })
+        Ok(Message { event: stored.sequence, id, subject, headers, payload })
     }
 }
 
@@ -225,7 +229,7 @@ mod tests {
         assert_eq!(message.subject, "tagtrail.events.test.python.3=2E6.tag-moved");
         let log = "ab".repeat(16);
         let expected = [
-            ("Nats-Msg-Id", format!("{log}-12")),
+            ("Nats-Msg-Id", message.id.clone()),
             ("ce-specversion", "1.0".into()),
             ("ce-id", format!("{log}-12")),
             ("ce-source", format!("/tagtrail/logs/{log}")),
@@ -240,6 +244,7 @@ mod tests {
             assert_eq!(message.headers.get(*name).map(|v| v.as_str()), Some(value.as_str()), "{name}");
         }
         assert_eq!(message.headers.len(), expected.len());
+        assert!(message.id.starts_with(&format!("{log}-12-")), "{}", message.id);
         let json: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
         assert_eq!(json["tagMoved"]["item"]["image"], "sha256:b");
         assert_eq!(json["tagMoved"]["previous"]["image"], "sha256:a");
@@ -264,6 +269,7 @@ mod tests {
         let other = Event { recorded_at: Some(Timestamp { seconds: 1, nanos: 0 }), ..moved() };
         let other = form(Encoding::Json).message(&self::stored(&other)).expect("a message");
         assert_ne!(Seen::expected(7, &other), seen, "another event of the same number");
+        assert_ne!(other.id, message.id);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Events into messages, a bounded number of them under way.
 //!
-//! Each message is sent on the condition that the stream ends with the one before it (`Nats-Expected-Last-Sequence`). If one
-//! fails, all behind it fail too, so order cannot break; the whole window is given up, and the stream is asked where it
-//! ends.
+//! Each message is sent on the condition that the stream ends with the one before it: at that place
+//! (`Nats-Expected-Last-Sequence`), and with that very message (`Nats-Expected-Last-Msg-Id`). The place alone is not enough: where
+//! somebody else's message takes the place of one of ours, those behind it would still find the number they expect. So if one
+//! fails, all behind it fail too; the whole window is given up, and the stream is asked where it ends. Of the first message after
+//! such a look only the place is conditional: the broker does not remember ids for ever, and what stands there was just looked at.
 
 use std::collections::VecDeque;
 use std::future::IntoFuture;
@@ -78,6 +80,7 @@ impl Outbox<'_> {
         let mut ready: VecDeque<Message> = VecDeque::new();
         let mut under_way: VecDeque<UnderWay> = VecDeque::new();
         let mut place = resume.last_place;
+        let mut before: Option<String> = None;
         loop {
             let last = until.last();
             if reading.is_none() && ready.len() < WINDOW && next <= last {
@@ -87,7 +90,8 @@ impl Outbox<'_> {
                 && let Some(message) = ready.pop_front()
             {
                 place += 1;
-                under_way.push_back(self.send(message, place).await?);
+                let behind = before.replace(message.id.clone());
+                under_way.push_back(self.send(message, place, behind).await?);
             }
             let idle = under_way.is_empty() && reading.is_none();
             if idle && matches!(until, Until::Event(_)) {
@@ -131,13 +135,17 @@ impl Outbox<'_> {
         })
     }
 
-    async fn send(&self, message: Message, place: u64) -> Result<UnderWay, Trouble> {
-        let Message { event, subject, headers, payload } = message;
-        let publish = PublishMessage::build()
+    /// Sends a message to a place, behind the message of an id.
+    async fn send(&self, message: Message, place: u64, behind: Option<String>) -> Result<UnderWay, Trouble> {
+        let Message { event, subject, headers, payload, .. } = message;
+        let mut publish = PublishMessage::build()
             .headers(headers)
             .payload(payload)
             .expected_stream(self.name())
             .expected_last_sequence(place - 1);
+        if let Some(id) = behind {
+            publish = publish.expected_last_message_id(id);
+        }
         self.observer.step(Step::Sending(event));
         let sent = self.link.jetstream.send_publish(subject, publish).await;
         let ack = sent.map_err(|error| self.not_sent(event, &error))?;
@@ -187,7 +195,7 @@ impl Outbox<'_> {
         let why = match error.kind() {
             PublishErrorKind::TimedOut => format!("no acknowledgement came{}", self.link.error()),
             PublishErrorKind::StreamNotFound => format!("the stream {} is not there", self.name()),
-            PublishErrorKind::WrongLastSequence => {
+            PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => {
                 format!(
                     "the stream {} does not end where it should; somebody else may publish to it",
                     self.name()

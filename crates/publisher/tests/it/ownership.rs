@@ -181,3 +181,44 @@ async fn a_stranger_among_our_messages() {
     let said = running.refused().await;
     assert!(said.contains("is somebody else's: its newest message is from /somebody;"), "{said}");
 }
+
+/// Somebody's message takes the place of the first of several that are sent together: those behind it find the number they expect,
+/// and must not be stored all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_in_the_place_of_one_of_several() {
+    let broker = broker();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fill(&*log, 5);
+    let running = Running::start(settings(&broker), log.clone(), dir.path());
+    running.published(5).await;
+    let client = jetstream(&broker).await;
+    client.publish("tagtrail.events.x", "?".into()).await.unwrap().await.unwrap();
+    fill(&*log, 30);
+    let said = running.refused().await;
+    assert!(said.contains("is somebody else's: its newest message is on tagtrail.events.x"), "{said}");
+    let stream = client.get_stream("TAGTRAIL").await.unwrap();
+    assert_eq!(stream.cached_info().state.last_sequence, 6, "nothing was stored behind it");
+}
+
+/// Both copies go on, the second with more events at once: what it sends behind the first one's event is not stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_log_that_writes_more_at_once() {
+    let broker = broker();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [first, copy] = [0, 1].map(|n| open(dirs[n].path()));
+    fill(&*first, 5);
+    fill(&*copy, 5);
+    let one = Running::start(settings(&broker), first.clone(), dirs[0].path());
+    let two = Running::start(settings(&broker), copy.clone(), dirs[1].path());
+    one.published(5).await;
+    two.published(5).await;
+    fill(&*first, 6);
+    one.published(6).await;
+    fill_with(&*copy, 30, |sequence| event(sequence, 1_000));
+    let said = two.refused().await;
+    assert!(said.contains("the stream TAGTRAIL holds another event 6 than this log"), "{said}");
+    fill(&*first, 12);
+    one.published(12).await;
+    assert_eq!(events_in(&broker, "TAGTRAIL").await, all(12));
+}
