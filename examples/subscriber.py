@@ -47,7 +47,13 @@ def handle(event):
 
 def take(message, state, everything):
     """Handles a message unless it was handled before."""
-    log, sequence = message.headers["ce-source"], int(message.headers["ce-sequence"])
+    headers = message.headers or {}
+    if "ce-sequence" not in headers:
+        print(f"message {message.metadata.sequence.stream} on {message.subject} is no event of Tagtrail", file=sys.stderr)
+        return
+    if headers.get("content-type") == "application/protobuf":
+        sys.exit(f"the events are protobuf, not JSON: decode them with the classes of proto/tagtrail/v1/event.proto")
+    log, sequence = headers["ce-source"], int(headers["ce-sequence"])
     if state.log not in ("", log):
         sys.exit(f"{state.path} is of {state.log}, and the stream tells of {log}: delete the file to begin anew")
     # A lost stream is filled again from the first event on: what we have seen comes again, with the same sequence.

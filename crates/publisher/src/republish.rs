@@ -149,7 +149,9 @@ impl Republish {
         let form = Form { log, prefix: self.target.subject_prefix.clone(), encoding: self.target.encoding };
         let mut wanted = stream::wanted(log, &self.target);
         wanted.config.metadata.insert(FROM.to_owned(), self.from.to_string());
-        let taken = stream::take(&link.jetstream, log, wanted).await?;
+        wanted.remedy = "give --stream and --prefix names that nothing else uses";
+        let taken =
+            stream::take(&link.jetstream, log, wanted).await.map_err(|trouble| link.explained(trouble))?;
         let mut resume = look(&self.log, &form, &self.target, &taken, None)?;
         let begins = taken.stream.cached_info().config.metadata.get(FROM);
         let begins = begins.and_then(|from| from.parse().ok()).unwrap_or(self.from);

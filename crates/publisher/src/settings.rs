@@ -7,6 +7,9 @@ use async_nats::ServerAddr;
 
 use crate::message::Encoding;
 
+/// The least that a limit of a stream's bytes can be: some of the largest messages there are.
+const LEAST_BYTES: u64 = 1 << 20;
+
 /// Everything the publisher is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -191,6 +194,13 @@ impl StreamSettings {
         if !(1..=5).contains(&self.replicas) {
             return fail("replicas", format!("{} is not between 1 and 5", self.replicas));
         }
+        if (1..LEAST_BYTES).contains(&self.max_bytes) {
+            let reason = format!(
+                "{} bytes hold next to nothing; give at least {LEAST_BYTES}, or 0 for no limit",
+                self.max_bytes
+            );
+            return fail("max_bytes", reason);
+        }
         if self.duplicate_window < Duration::from_millis(100) {
             return fail("duplicate_window", "it is shorter than 100ms, the shortest there is".into());
         }
@@ -256,6 +266,7 @@ mod tests {
         check(&|s| s.stream.subject_prefix = "a.>".into(), "subject_prefix cannot be used");
         check(&|s| s.stream.replicas = 6, "replicas cannot be used: 6 is not between 1 and 5");
         check(&|s| s.stream.max_age = Duration::from_secs(1), "max_age cannot be used: it is shorter than");
+        check(&|s| s.stream.max_bytes = 20, "max_bytes cannot be used: 20 bytes hold next to nothing");
         check(&|s| s.bucket = Some("a.b".into()), "bucket cannot be used: \"a.b\" is no name");
     }
 

@@ -75,7 +75,11 @@ impl Publishing {
             stream: self.settings.stream.name.clone(),
             subject_prefix: self.settings.stream.subject_prefix.clone(),
             connected,
-            problem: if problem.is_empty() { bucket_problem } else { problem },
+            problem: match (problem.as_str(), bucket_problem.as_str()) {
+                ("", "") => String::new(),
+                ("", bucket) => format!("the bucket is not kept up: {bucket}"),
+                _ => problem,
+            },
             lag_ms: u64::try_from(self.lag().1.as_millis()).unwrap_or(u64::MAX),
         }
     }

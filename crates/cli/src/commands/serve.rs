@@ -65,8 +65,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 
 fn start_logging(format: LogFormat) {
     // The NATS client tells of each attempt to connect; ours tells once, and in words.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=off"));
     // What it traces of a connection are passwords and tokens, whatever somebody wants to see.
     let filter = filter.add_directive("async_nats::connection=debug".parse().expect("a directive"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
