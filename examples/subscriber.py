@@ -52,7 +52,7 @@ def take(message, state, everything):
         print(f"message {message.metadata.sequence.stream} on {message.subject} is no event of Tagtrail", file=sys.stderr)
         return
     if headers.get("content-type") == "application/protobuf":
-        sys.exit(f"the events are protobuf, not JSON: decode them with the classes of proto/tagtrail/v1/event.proto")
+        sys.exit("the events are protobuf, not JSON: decode them with the classes of proto/tagtrail/v1/event.proto")
     log, sequence = headers["ce-source"], int(headers["ce-sequence"])
     if state.log not in ("", log):
         sys.exit(f"{state.path} is of {state.log}, and the stream tells of {log}: delete the file to begin anew")
