@@ -4,8 +4,8 @@
 //! the `sequence` and `recordedAt` of the event that moved the tag there. A tag that points to nothing has no key.
 //!
 //! The bucket tells by itself how far it is: each entry carries the attributes of its event, as messages do. So a bucket that
-//! is lost, or new, is filled from the log; one whose newest entries were purged is brought up from what is left. Of several changes of one key that are read together only
-//! the last is written.
+//! is lost, or new, is filled from the log; one whose newest entries were purged is brought up from what is left. Of several
+//! changes of one key that are read together only the last is written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::IntoFuture;

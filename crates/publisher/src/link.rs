@@ -36,7 +36,7 @@ pub(crate) struct Line {
     pub(crate) error: Option<(String, Instant)>,
 }
 
-/// A connection. It ends when this is dropped.
+/// A connection. It ends when this is dropped; one that is being tried for ever ends only after it has come about.
 pub(crate) struct Link {
     client: Client,
     /// Where it goes, without secrets.

@@ -18,8 +18,9 @@ use crate::{Trouble, stream};
 const CONNECT: Duration = Duration::from_secs(10);
 /// The target's own note of the first event that it is for.
 const FROM: &str = "tagtrail-from";
-/// How often in a row it is tried again without coming further.
+/// How often in a row it is tried again without coming further, and after which pause: a broker that restarts is back by then.
 const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why events were not published once more.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +141,7 @@ impl Republish {
                     }
                 }
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -177,6 +177,8 @@ mod tests {
         check(None, 0, Some((5, 5)), 9, Ok((0, 5))); // The stream was lost.
         check(None, 3, Some((5, 5)), 9, Ok((0, 5))); // Lost, made again, and emptied.
         check(Some((12, 12)), 12, None, 9, Err("the log itself with 9"));
+        check(None, 12, Some((12, 12)), 9, Err("the log itself ends with 9")); // An older copy of the log.
+        check(None, 15, Some((8, 8)), 9, Err("event 15 of this log was published")); // And of the file.
     }
 
     #[test]
