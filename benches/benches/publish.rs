@@ -22,8 +22,7 @@ use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
-use tagtrail_api::v1::{SetTagRequest, SourceKind, TagSource};
-use tagtrail_benches::{imports, quantile};
+use tagtrail_benches::{imports, point, quantile};
 use tagtrail_event_log::{Log, LogId, Options as LogOptions, SledLog};
 use tagtrail_publisher::{Connection, Observer, Publisher, Settings, Step, StreamSettings};
 use tagtrail_tests::broker::{Broker, Options as BrokerOptions};
@@ -187,19 +186,7 @@ async fn write(url: String, writer: u64, pause: Duration) -> HashMap<u64, Instan
     let mut tags = TagServiceClient::new(channel);
     let (begun, mut acknowledged) = (Instant::now(), HashMap::new());
     while begun.elapsed() < LASTING {
-        let source = TagSource {
-            kind: SourceKind::DockerImage.into(),
-            namespace: String::new(),
-            name: format!("registry.example/team/app:{}", acknowledged.len()),
-        };
-        let request = SetTagRequest {
-            namespace: "bench".into(),
-            name: format!("app-{writer}"),
-            tag: "v1".into(),
-            source: Some(source),
-            reference: true,
-            ..Default::default()
-        };
+        let request = point(writer, acknowledged.len() as u64);
         let answer = tags.set_tag(request).await.unwrap().into_inner();
         acknowledged.insert(answer.result.unwrap().sequence, Instant::now());
         tokio::time::sleep(pause).await;

@@ -11,8 +11,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
-use tagtrail_api::v1::{SetTagRequest, SourceKind, TagSource};
-use tagtrail_benches::quantile;
+use tagtrail_benches::{point, quantile};
 use tagtrail_tests::server::{Options, Server};
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
@@ -41,20 +40,7 @@ async fn write(url: String, writer: u64) -> Vec<Duration> {
     let mut tags = TagServiceClient::new(channel);
     let (begun, mut times) = (Instant::now(), Vec::new());
     while begun.elapsed() < LASTING {
-        let source = TagSource {
-            kind: SourceKind::DockerImage.into(),
-            namespace: String::new(),
-            name: format!("registry.example/team/app:{}", times.len()),
-        };
-        let request = SetTagRequest {
-            namespace: "bench".into(),
-            name: format!("app-{writer}"),
-            tag: "v1".into(),
-            source: Some(source),
-            // Never imported: this is about the log alone.
-            reference: true,
-            ..Default::default()
-        };
+        let request = point(writer, times.len() as u64);
         let start = Instant::now();
         tags.set_tag(request).await.unwrap();
         times.push(start.elapsed());

@@ -17,7 +17,7 @@ use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tagtrail_api::v1::watch_request::Begin;
 use tagtrail_api::v1::watch_response::Answer;
 use tagtrail_api::v1::*;
-use tagtrail_benches::quantile;
+use tagtrail_benches::{point, quantile};
 use tagtrail_tests::process::free_port;
 use tagtrail_tests::server::{Options, Server};
 use tokio::runtime::Runtime;
@@ -149,20 +149,7 @@ async fn rate(url: &str, watchers: usize) -> f64 {
 }
 
 async fn write(tags: &mut TagServiceClient<Channel>, writer: u64, number: u64) -> u64 {
-    let source = TagSource {
-        kind: SourceKind::DockerImage.into(),
-        namespace: String::new(),
-        name: format!("registry.example/team/app:{number}"),
-    };
-    let request = SetTagRequest {
-        namespace: "bench".into(),
-        name: format!("app-{writer}"),
-        tag: "v1".into(),
-        source: Some(source),
-        // Never imported: this is about the log alone.
-        reference: true,
-        ..Default::default()
-    };
+    let request = point(writer, number);
     tags.set_tag(request).await.unwrap().into_inner().result.unwrap().sequence
 }
 

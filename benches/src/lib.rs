@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tagtrail_api::v1::{self, SetTagRequest};
 use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage};
 use tagtrail_domain::import_plan::{ImportWish, plan};
 use tagtrail_domain::tag::{ImportMode, ReferencePolicy};
@@ -16,6 +17,25 @@ const TAGS: u64 = 5;
 pub fn quantile(times: &mut [Duration], of_hundred: usize) -> u128 {
     times.sort_unstable();
     times[times.len() * of_hundred / 100].as_micros()
+}
+
+/// A wish that moves tag `v1` of a writer's stream: two events.
+#[must_use]
+pub fn point(writer: u64, number: u64) -> SetTagRequest {
+    let source = v1::TagSource {
+        kind: v1::SourceKind::DockerImage.into(),
+        namespace: String::new(),
+        name: format!("registry.example/team/app:{number}"),
+    };
+    SetTagRequest {
+        namespace: "bench".into(),
+        name: format!("app-{writer}"),
+        tag: "v1".into(),
+        source: Some(source),
+        // Never imported: no registry is asked.
+        reference: true,
+        ..SetTagRequest::default()
+    }
 }
 
 /// At least so many events, as imports make them: 1,000 tags in 200 streams, each import finding a new image.
