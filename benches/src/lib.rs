@@ -104,7 +104,7 @@ fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
     let context = Context {
         now,
         next_sequence: first,
-        fresh_uid: format!("00000000-0000-4000-8000-{number:012}"),
+        fresh_uids: vec![format!("00000000-0000-4000-8000-{number:012}")],
         expected_revision: None,
         internal_registry: None,
     };

@@ -11,8 +11,9 @@ use prost_types::Timestamp;
 use crate::v1::event::Fact;
 use crate::v1::{
     Actor, Entry, Event, Failure, FailureCleared, HistoryItem, ImageRecorded, ImportFailed, ImportFinished,
-    ImportOutcome, ImportPolicy, LookupPolicySet, Platform, RepositoryImportFailed, Run, StreamCreated,
-    StreamDeleted, StreamMetadataSet, TagDeleted, TagMoved, TagSet, TagSource, TagSpec,
+    ImportOutcome, ImportPolicy, LookupPolicySet, MoveWithheld, Platform, RepositoryImportFailed, Run,
+    StreamCreated, StreamDeleted, StreamMetadataSet, TagDeleted, TagHeld, TagMoved, TagReleased, TagRestored,
+    TagSet, TagSource, TagSpec,
 };
 
 /// An event, on one line.
@@ -90,6 +91,41 @@ fn tag_moved(fields: Fields<'_>, moved: &TagMoved) {
         .word("cause", moved.cause, moved.cause().as_str_name())
         .text("followedTag", &moved.followed_tag)
         .text("source", &moved.source)
+        .number("copiedFromSequence", moved.copied_from_sequence)
+        .end();
+}
+
+fn tag_held(fields: Fields<'_>, held: &TagHeld) {
+    fields
+        .text("tag", &held.tag)
+        .text("heldBy", &held.held_by)
+        .text("reason", &held.reason)
+        .time("expiresAt", held.expires_at.as_ref())
+        .end();
+}
+
+fn tag_released(fields: Fields<'_>, released: &TagReleased) {
+    fields.text("tag", &released.tag).yes_or_no("expired", released.expired).end();
+}
+
+fn move_withheld(fields: Fields<'_>, withheld: &MoveWithheld) {
+    fields
+        .text("tag", &withheld.tag)
+        .message("item", withheld.item.as_ref(), history_item)
+        .word("cause", withheld.cause, withheld.cause().as_str_name())
+        .text("followedTag", &withheld.followed_tag)
+        .text("source", &withheld.source)
+        .number("copiedFromSequence", withheld.copied_from_sequence)
+        .end();
+}
+
+fn tag_restored(fields: Fields<'_>, restored: &TagRestored) {
+    fields
+        .text("tag", &restored.tag)
+        .message("spec", restored.spec.as_ref(), tag_spec)
+        .list("items", &restored.items, history_item)
+        .message("hold", restored.hold.as_ref(), tag_held)
+        .number("asOfSequence", restored.as_of_sequence)
         .end();
 }
 
@@ -115,6 +151,7 @@ fn image_recorded(fields: Fields<'_>, image: &ImageRecorded) {
         .number("size", image.size)
         .message("platform", image.platform.as_ref(), platform)
         .time("builtAt", image.built_at.as_ref())
+        .texts("manifests", &image.manifests)
         .end();
 }
 
@@ -311,6 +348,10 @@ impl<'t> Fields<'t> {
             Some(Fact::RepositoryImportFailed(fact)) => {
                 self.message("repositoryImportFailed", Some(fact), repository_import_failed)
             }
+            Some(Fact::TagHeld(fact)) => self.message("tagHeld", Some(fact), tag_held),
+            Some(Fact::TagReleased(fact)) => self.message("tagReleased", Some(fact), tag_released),
+            Some(Fact::MoveWithheld(fact)) => self.message("moveWithheld", Some(fact), move_withheld),
+            Some(Fact::TagRestored(fact)) => self.message("tagRestored", Some(fact), tag_restored),
         }
     }
 }
@@ -398,7 +439,25 @@ mod tests {
             image: image.into(),
             failure_reason: failure_reason.into(),
         };
+        let held = TagHeld { tag: tag(), held_by: "ana".into(), reason: "why".into(), expires_at: time() };
         vec![
+            Fact::TagHeld(held.clone()),
+            Fact::TagReleased(TagReleased { tag: tag(), expired: true }),
+            Fact::MoveWithheld(MoveWithheld {
+                tag: tag(),
+                item: Some(item()),
+                cause: MoveCause::Alias.into(),
+                followed_tag: "2".into(),
+                source: "app:2".into(),
+                copied_from_sequence: 4,
+            }),
+            Fact::TagRestored(TagRestored {
+                tag: tag(),
+                spec: Some(spec.clone()),
+                items: vec![item(), item()],
+                hold: Some(held),
+                as_of_sequence: 7,
+            }),
             Fact::StreamCreated(StreamCreated {
                 lookup_local: true,
                 labels: entries(),
@@ -418,6 +477,7 @@ mod tests {
                 cause: MoveCause::Alias.into(),
                 followed_tag: "2".into(),
                 source: "app:2".into(),
+                copied_from_sequence: 39,
             }),
             Fact::ImportFailed(ImportFailed {
                 tag: tag(),
@@ -434,6 +494,7 @@ mod tests {
                 size: i64::MAX,
                 platform: item().platform,
                 built_at: time(),
+                manifests: vec!["sha256:4".into(), "sha256:5".into()],
             }),
             Fact::ImportFinished(ImportFinished {
                 checked_at: time(),

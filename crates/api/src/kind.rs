@@ -29,6 +29,14 @@ pub enum Kind {
     TagConfirmed,
     /// A tag was deleted.
     TagDeleted,
+    /// A tag is held: nothing moves it but a rollback.
+    TagHeld,
+    /// A tag is held no longer.
+    TagReleased,
+    /// A deleted tag is back.
+    TagRestored,
+    /// Something would have moved a held tag.
+    MoveWithheld,
     /// An import of a tag, or of a whole repository, failed.
     ImportFailed,
     /// The failure of a tag no longer holds.
@@ -41,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::StreamCreated,
         Self::StreamDeleted,
         Self::StreamChanged,
@@ -49,6 +57,10 @@ impl Kind {
         Self::TagMoved,
         Self::TagConfirmed,
         Self::TagDeleted,
+        Self::TagHeld,
+        Self::TagReleased,
+        Self::TagRestored,
+        Self::MoveWithheld,
         Self::ImportFailed,
         Self::ImportRecovered,
         Self::ImportFinished,
@@ -66,6 +78,10 @@ impl Kind {
             Self::TagMoved => "tag-moved",
             Self::TagConfirmed => "tag-confirmed",
             Self::TagDeleted => "tag-deleted",
+            Self::TagHeld => "tag-held",
+            Self::TagReleased => "tag-released",
+            Self::TagRestored => "tag-restored",
+            Self::MoveWithheld => "move-withheld",
             Self::ImportFailed => "import-failed",
             Self::ImportRecovered => "import-recovered",
             Self::ImportFinished => "import-finished",
@@ -81,6 +97,10 @@ impl Kind {
             | Self::TagMoved
             | Self::TagConfirmed
             | Self::TagDeleted
+            | Self::TagHeld
+            | Self::TagReleased
+            | Self::TagRestored
+            | Self::MoveWithheld
             | Self::ImportFailed
             | Self::ImportRecovered => true,
             Self::StreamCreated
@@ -106,6 +126,10 @@ impl Kind {
             Fact::FailureCleared(_) => Self::ImportRecovered,
             Fact::ImportFinished(_) => Self::ImportFinished,
             Fact::ImageRecorded(_) => Self::ImageRecorded,
+            Fact::TagHeld(_) => Self::TagHeld,
+            Fact::TagReleased(_) => Self::TagReleased,
+            Fact::MoveWithheld(_) => Self::MoveWithheld,
+            Fact::TagRestored(_) => Self::TagRestored,
         })
     }
 }
@@ -146,6 +170,10 @@ pub fn tag(event: &Event) -> Option<&str> {
         Fact::TagMoved(moved) => Some(&moved.tag),
         Fact::ImportFailed(failed) => Some(&failed.tag),
         Fact::FailureCleared(cleared) => Some(&cleared.tag),
+        Fact::TagHeld(held) => Some(&held.tag),
+        Fact::TagReleased(released) => Some(&released.tag),
+        Fact::MoveWithheld(withheld) => Some(&withheld.tag),
+        Fact::TagRestored(restored) => Some(&restored.tag),
         Fact::StreamCreated(_)
         | Fact::StreamDeleted(_)
         | Fact::StreamMetadataSet(_)

@@ -100,8 +100,12 @@ impl Client {
         name: &str,
         history_limit: u32,
     ) -> Result<v1::ImageStream, Failure> {
-        let request =
-            v1::GetImageStreamRequest { namespace: namespace.into(), name: name.into(), history_limit };
+        let request = v1::GetImageStreamRequest {
+            namespace: namespace.into(),
+            name: name.into(),
+            history_limit,
+            at: None,
+        };
         let answer =
             self.streams().get_image_stream(request).await.map_err(|status| self.refusal(&status))?;
         answer.into_inner().stream.ok_or_else(|| self.nonsense())
@@ -142,6 +146,7 @@ impl Client {
             namespace: namespace.into(),
             name: name.into(),
             history_limit: 0,
+            at: None,
         };
         let answer =
             self.streams().describe_image_stream(request).await.map_err(|status| self.refusal(&status))?;
@@ -216,6 +221,7 @@ impl Client {
             name: name.into(),
             tag: tag.into(),
             allow_without_image,
+            at: None,
         };
         let answer = self.tags().get_tag(request).await.map_err(|status| self.refusal(&status))?;
         answer.into_inner().tag.ok_or_else(|| self.nonsense())
@@ -289,8 +295,12 @@ impl Client {
         name: &str,
         id: &str,
     ) -> Result<(v1::ImageStream, v1::Image), Failure> {
-        let request =
-            v1::GetImageStreamImageRequest { namespace: namespace.into(), name: name.into(), id: id.into() };
+        let request = v1::GetImageStreamImageRequest {
+            namespace: namespace.into(),
+            name: name.into(),
+            id: id.into(),
+            at: None,
+        };
         let answer =
             self.images().get_image_stream_image(request).await.map_err(|status| self.refusal(&status))?;
         let answer = answer.into_inner();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, Fact, HistoryChange};
 use crate::names::TagName;
-use crate::state::{Current, Stream, StreamState, TagState};
+use crate::state::{Current, HistoryItem, Hold, HoldTerms, Stream, StreamState, TagState};
 use crate::tag::ImportCondition;
 use crate::time::Timestamp;
 
@@ -87,9 +87,39 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
                 tag_mut(stream, tag).condition = None;
             }
         }
+        Fact::TagHeld { tag, terms } => {
+            let tag = tag_mut(stream, tag);
+            // Held anew, on other terms: what was withheld still is.
+            let withheld = tag.hold.take().and_then(|hold| hold.withheld);
+            tag.hold = Some(hold(terms, at, withheld));
+        }
+        Fact::TagReleased { tag, expired: _ } => tag_mut(stream, tag).hold = None,
+        Fact::MoveWithheld(withheld) => {
+            let tag = tag_mut(stream, &withheld.tag);
+            let stays = tag.current.as_ref().is_some_and(|current| current.item.is_same(&withheld.item));
+            if let Some(hold) = &mut tag.hold {
+                hold.withheld = (!stays).then(|| withheld.item.clone());
+            }
+        }
+        Fact::TagRestored(restored) => {
+            let current =
+                restored.items.first().map(|item| Current { item: item.clone(), sequence: at.sequence });
+            *tag_mut(stream, &restored.tag) = TagState {
+                spec: restored.spec.clone(),
+                spec_sequence: if restored.spec.is_some() { at.sequence } else { 0 },
+                current,
+                history_length: restored.items.len() as u64,
+                condition: None,
+                hold: restored.hold.as_ref().map(|terms| hold(terms, at, None)),
+            };
+        }
         Fact::ImageRecorded(_) | Fact::RepositoryImportFailed { .. } => {}
         Fact::ImportFinished(import) => stream.checked_at = Some(import.checked_at),
     }
+}
+
+fn hold(terms: &HoldTerms, at: Position, withheld: Option<HistoryItem>) -> Hold {
+    Hold { terms: terms.clone(), since: at.recorded_at, sequence: at.sequence, withheld }
 }
 
 /// A tag to be changed, made if there is none.

@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::image::{Failure, Image};
 use crate::names::TagName;
+use crate::state::{Current, HistoryItem, HoldTerms};
 use crate::tag::{Entries, ImportPolicy, ReferencePolicy, TagSource, TagSpec};
 use crate::time::Timestamp;
 
@@ -13,8 +14,8 @@ pub struct Context {
     pub now: Timestamp,
     /// The sequence that the first event of this command will have.
     pub next_sequence: u64,
-    /// A fresh id, for a stream that this command creates.
-    pub fresh_uid: String,
+    /// Fresh ids, for streams that are created: as many as there are streams in what is wished.
+    pub fresh_uids: Vec<String>,
     /// The revision that the stream must have. 0: it must not exist. `None`: any.
     pub expected_revision: Option<u64>,
     /// Host of the internal registry, for references that shall follow the stream they are copied to (spec §2.3).
@@ -48,7 +49,29 @@ pub enum Command {
     DeleteTag {
         /// The tag as typed. A text that is no tag is a tag that does not exist.
         tag: String,
+        /// What it must point to.
+        expect: Option<Expectation>,
     },
+    /// Take a tag back to what it has pointed to, and hold it there.
+    Rollback(Rollback),
+    /// Hold a tag where it is.
+    Hold {
+        /// The tag.
+        tag: TagName,
+        /// Who, why, and until when.
+        terms: HoldTerms,
+        /// What it must point to.
+        expect: Option<Expectation>,
+    },
+    /// Release a tag.
+    Release {
+        /// The tag.
+        tag: TagName,
+        /// Because its time is up: nothing is done if it is not.
+        expired: bool,
+    },
+    /// Bring back what was deleted.
+    Restore(Restore),
     /// Take over what registries answered.
     Import(Import),
 }
@@ -89,6 +112,63 @@ pub struct SetTag {
     pub annotations: Entries,
     /// Refuse if the tag has a spec already.
     pub create: bool,
+    /// What the tag must point to now.
+    pub expect: Option<Expectation>,
+}
+
+/// What a tag must point to, for a wish to be carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expectation {
+    /// Nothing: it is not there, or has no history.
+    Nothing,
+    /// This image.
+    Image(Digest),
+}
+
+/// Take a tag back to what it has pointed to, and hold it there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rollback {
+    /// The tag.
+    pub tag: TagName,
+    /// What it had pointed to, and the event that had brought it there.
+    pub to: Current,
+    /// Who holds it, why, and until when.
+    pub terms: HoldTerms,
+    /// What it must point to.
+    pub expect: Option<Expectation>,
+    /// Sequence of the event that had set what it points to, when this was planned. If the tag has moved meanwhile, "back"
+    /// means something else. 0: does not matter.
+    pub planned: u64,
+}
+
+/// Bring back what was deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restore {
+    /// What the stream was, for the case that it does not live.
+    pub lookup_local: bool,
+    /// Its labels.
+    pub labels: Entries,
+    /// Its annotations.
+    pub annotations: Entries,
+    /// Whether the stream itself is to come back: it must not be there.
+    pub whole: bool,
+    /// The tags that are to come back.
+    pub tags: Vec<RestoredTag>,
+    /// They are as they were right after this event.
+    pub as_of: u64,
+}
+
+/// A tag that is to come back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestoredTag {
+    /// The tag.
+    pub tag: TagName,
+    /// What it followed.
+    pub spec: Option<TagSpec>,
+    /// Its history, newest first.
+    pub items: Vec<HistoryItem>,
+    /// The hold that it had.
+    pub hold: Option<HoldTerms>,
 }
 
 /// Take over what registries answered.

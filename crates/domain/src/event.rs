@@ -4,7 +4,7 @@
 use crate::digest::Digest;
 use crate::image::{Failure, Platform};
 use crate::names::{StreamKey, TagName};
-use crate::state::HistoryItem;
+use crate::state::{HistoryItem, HoldTerms};
 use crate::tag::{Entries, TagSpec};
 use crate::time::Timestamp;
 
@@ -93,6 +93,24 @@ pub enum Fact {
         /// What was wrong.
         failure: Failure,
     },
+    /// A tag is held: until it is released, nothing moves it but a rollback.
+    TagHeld {
+        /// The tag.
+        tag: TagName,
+        /// Who, why, and until when.
+        terms: HoldTerms,
+    },
+    /// A tag is held no longer.
+    TagReleased {
+        /// The tag.
+        tag: TagName,
+        /// Whether its time was up. False: somebody released it.
+        expired: bool,
+    },
+    /// Something would have moved a held tag.
+    MoveWithheld(Box<MoveWithheld>),
+    /// A deleted tag is back, as it was.
+    TagRestored(Box<TagRestored>),
 }
 
 impl Fact {
@@ -103,8 +121,12 @@ impl Fact {
             Self::TagSet { tag, .. }
             | Self::TagDeleted { tag, .. }
             | Self::ImportFailed { tag, .. }
-            | Self::FailureCleared { tag } => Some(tag),
+            | Self::FailureCleared { tag }
+            | Self::TagHeld { tag, .. }
+            | Self::TagReleased { tag, .. } => Some(tag),
             Self::TagMoved(moved) => Some(&moved.tag),
+            Self::MoveWithheld(withheld) => Some(&withheld.tag),
+            Self::TagRestored(restored) => Some(&restored.tag),
             Self::StreamCreated { .. }
             | Self::StreamDeleted { .. }
             | Self::StreamMetadataSet { .. }
@@ -133,6 +155,39 @@ pub struct TagMoved {
     pub cause: MoveCause,
     /// Where the tag takes its image from, as it was typed. Empty: its spec names no source.
     pub source: String,
+    /// Sequence of the event that had set the item which was taken over, from another tag or from this tag's own past.
+    /// 0: it came from a registry, or was made for a reference tag.
+    pub copied_from: u64,
+}
+
+/// Something would have moved a held tag. It points to what it pointed to before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MoveWithheld {
+    /// The tag.
+    pub tag: TagName,
+    /// What it would point to now.
+    pub item: HistoryItem,
+    /// What would have moved it.
+    pub cause: MoveCause,
+    /// Where the tag takes its image from, as it was typed. Empty: its spec names no source.
+    pub source: String,
+    /// As in [`TagMoved`].
+    pub copied_from: u64,
+}
+
+/// A deleted tag is back, as it was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TagRestored {
+    /// The tag.
+    pub tag: TagName,
+    /// What it follows. `None`: there is history only.
+    pub spec: Option<TagSpec>,
+    /// Its history as OpenShift shows it, newest first; at most the newest 50 items.
+    pub items: Vec<HistoryItem>,
+    /// The hold that it had.
+    pub hold: Option<HoldTerms>,
+    /// It is as it was right after this event.
+    pub as_of: u64,
 }
 
 /// What happened to a tag's history as OpenShift shows it (spec §2.6).
@@ -157,6 +212,8 @@ pub enum MoveCause {
     Tag,
     /// The tag follows this tag, which moved.
     Alias(TagName),
+    /// Somebody took the tag back to what it had pointed to.
+    Rollback,
 }
 
 /// An image became known. Its bytes were in the blob store, synced, before the event.
@@ -176,6 +233,8 @@ pub struct ImageRecorded {
     pub platform: Option<Platform>,
     /// When the image says it was built.
     pub built_at: Option<Timestamp>,
+    /// The images of an image index that was kept whole, in its order; at most the first 250.
+    pub manifests: Vec<Digest>,
 }
 
 /// An import that changed something came to its end.

@@ -36,7 +36,7 @@ pub mod time;
 
 pub use apply::{Position, apply};
 pub use command::{Command, Context};
-pub use decide::{World, decide};
+pub use decide::{World, decide, decide_together};
 pub use digest::Digest;
 pub use event::{Actor, Event, Fact, Recorded, Run};
 pub use image::{Failure, FailureKind, Image, Platform};

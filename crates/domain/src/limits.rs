@@ -33,6 +33,11 @@ pub const OUTCOMES_PER_IMPORT: usize = 250;
 /// Most tags that the event of a stream's deletion names, within one event of at most 60 KiB. The others are in the events
 /// before it.
 pub const TAGS_PER_DELETION: usize = 400;
+/// Most history items that come back with a deleted tag, within one event of at most 60 KiB beside its annotations. The
+/// others are in the events before its deletion.
+pub const ITEMS_PER_RESTORED_TAG: usize = 50;
+/// Most images of an image index that the event of its recording names, within one event of at most 60 KiB.
+pub const MANIFESTS_PER_INDEX: usize = 250;
 /// How often a tag may be looked at, in seconds. Below a second there is no schedule but a storm; a tag that is looked
 /// at less than once in thirty days is not looked after.
 pub const INTERVAL_SECONDS: RangeInclusive<u32> = 1..=30 * 24 * 60 * 60;

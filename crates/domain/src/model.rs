@@ -37,6 +37,10 @@ impl Model {
                 histories.remove(tag);
             }
             Fact::StreamDeleted { .. } => histories.clear(),
+            Fact::TagRestored(restored) => {
+                let current = |item: &HistoryItem| Current { item: item.clone(), sequence: at.sequence };
+                histories.insert(restored.tag.clone(), restored.items.iter().rev().map(current).collect());
+            }
             Fact::ImageRecorded(image) => {
                 self.images.insert(image.digest.clone());
             }
@@ -46,6 +50,9 @@ impl Model {
             | Fact::TagSet { .. }
             | Fact::ImportFailed { .. }
             | Fact::FailureCleared { .. }
+            | Fact::TagHeld { .. }
+            | Fact::TagReleased { .. }
+            | Fact::MoveWithheld(_)
             | Fact::ImportFinished(_)
             | Fact::RepositoryImportFailed { .. } => {}
         }
@@ -68,18 +75,19 @@ impl World for Model {
         self.streams.get(key).cloned().unwrap_or_default()
     }
 
-    fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, HistoryItem)> {
+    fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, Current)> {
         let mut newest: BTreeMap<Digest, &Current> = BTreeMap::new();
         for current in self.histories.get(key).into_iter().flat_map(BTreeMap::values).flatten() {
             let Some(image) = current.item.image.as_ref().filter(|image| image.matches_prefix(prefix)) else {
                 continue;
             };
             let best = newest.entry(image.clone()).or_insert(current);
-            if best.sequence < current.sequence {
+            // Items that came back together have one sequence: the newest of them comes last.
+            if best.sequence <= current.sequence {
                 *best = current;
             }
         }
-        newest.into_iter().map(|(digest, current)| (digest, current.item.clone())).collect()
+        newest.into_iter().map(|(digest, current)| (digest, current.clone())).collect()
     }
 
     fn knows_image(&self, digest: &Digest) -> bool {

@@ -47,6 +47,19 @@ pub enum Refusal {
     /// The world moved: the expectation no longer holds. Look again and decide again.
     #[error("{0}")]
     Conflict(String),
+    /// The tag does not point to what it was expected to point to.
+    #[error("{message}")]
+    Moved {
+        /// What it was expected to point to, and what it points to.
+        message: String,
+        /// The image it points to; the reference of a reference tag; `none`.
+        image: String,
+        /// Sequence of the event that set it. 0: none did.
+        sequence: u64,
+    },
+    /// The tag is held.
+    #[error("{0}")]
+    Held(String),
     /// A request id was used before for another request.
     #[error("request id \"{0}\" was used before for another request; use a new id")]
     RequestIdReused(String),

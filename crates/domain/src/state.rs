@@ -32,6 +32,14 @@ pub struct HistoryItem {
     pub index: Option<Digest>,
 }
 
+impl HistoryItem {
+    /// Whether it stands for the same image by the same reference.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.reference == other.reference && self.image == other.image
+    }
+}
+
 /// The newest entry of a tag's history, and the event that set it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Current {
@@ -54,6 +62,32 @@ pub struct TagState {
     pub history_length: u64,
     /// The failure that holds at present.
     pub condition: Option<ImportCondition>,
+    /// What keeps it where it is. Only a tag that points to something is held.
+    pub hold: Option<Hold>,
+}
+
+/// Who holds a tag, why, and until when.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct HoldTerms {
+    /// Who, as they said.
+    pub held_by: String,
+    /// Why.
+    pub reason: String,
+    /// When it is to be released without anybody asking. `None`: never. It is held until the event that releases it.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What keeps a tag where it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hold {
+    /// Who, why, and until when.
+    pub terms: HoldTerms,
+    /// Since when.
+    pub since: Timestamp,
+    /// Sequence of the event that put it on the tag.
+    pub sequence: u64,
+    /// What the tag would point to if it were not held. `None`: what it points to.
+    pub withheld: Option<HistoryItem>,
 }
 
 impl TagState {
@@ -65,10 +99,15 @@ impl TagState {
         item.max(condition)
     }
 
-    /// Whether an import was asked for that has not been answered (spec §2.2, *needs import*).
+    /// Whether an import was asked for that has not been answered (spec §2.2, *needs import*). A held tag waits for
+    /// nothing: the wish is open again when it is released.
     #[must_use]
     pub fn needs_import(&self) -> bool {
-        self.spec.as_ref().is_some_and(|s| s.is_importable() && s.generation > self.observed_generation())
+        let wished = self
+            .spec
+            .as_ref()
+            .is_some_and(|s| s.is_importable() && s.generation > self.observed_generation());
+        wished && self.hold.is_none()
     }
 
     /// Whether OpenShift would list the tag in `status.tags`.

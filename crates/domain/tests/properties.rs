@@ -368,7 +368,7 @@ impl Live {
         let context = Context {
             now: Timestamp::new(self.wishes + 1, 0),
             next_sequence: self.log.len() as u64 + 1,
-            fresh_uid: format!("uid-{}", self.wishes),
+            fresh_uids: vec![format!("uid-{}", self.wishes)],
             expected_revision: None,
             internal_registry: None,
         };

@@ -12,6 +12,10 @@
 //! | `REQUEST`        | request id                                  | the run it made, the request's digest    |
 //! | `PENDING`        | namespace, name                             | nothing: a tag waits for an import       |
 //! | `CHECKED`        | namespace, name                             | nothing: a tag is checked again          |
+//! | `TAG_EVENT`      | namespace, name, tag, sequence (u64)        | nothing                                  |
+//! | `SPAN`           | digest, namespace, name, tag, since (u64)   | until: the tag pointed to it from event to event. A span that lasts stands under the largest number, with its beginning |
+//! | `INDEX`          | digest of an image, digest of an index      | nothing: the index holds the image       |
+//! | `EXPIRING`       | namespace, name                             | nothing: a hold ends by itself           |
 //!
 //! Texts end with a zero byte, which none of them can hold; numbers are big-endian, so that they sort.
 
@@ -27,6 +31,13 @@ pub(crate) const IMAGE: u8 = 6;
 pub(crate) const REQUEST: u8 = 7;
 pub(crate) const PENDING: u8 = 8;
 pub(crate) const CHECKED: u8 = 9;
+pub(crate) const TAG_EVENT: u8 = 10;
+pub(crate) const SPAN: u8 = 11;
+pub(crate) const INDEX: u8 = 12;
+pub(crate) const EXPIRING: u8 = 13;
+
+/// Where a span stands that lasts.
+pub(crate) const LASTS: u64 = u64::MAX;
 
 pub(crate) fn table(table: u8) -> Vec<u8> {
     vec![table]
@@ -69,6 +80,28 @@ pub(crate) fn stream_image(key: &StreamKey, image: Option<&Digest>, tag: &TagNam
 pub(crate) fn stream_event(key: &StreamKey, sequence: u64) -> Vec<u8> {
     let mut key = stream(STREAM_EVENT, key);
     key.extend(sequence.to_be_bytes());
+    key
+}
+
+pub(crate) fn tag_event(key: &StreamKey, tag_name: &TagName, sequence: u64) -> Vec<u8> {
+    let mut key = tag(TAG_EVENT, key, tag_name);
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
+pub(crate) fn span(digest: &Digest, stream: &StreamKey, tag: &TagName, since: u64) -> Vec<u8> {
+    let mut key = vec![SPAN];
+    for part in [digest.as_str(), stream.namespace.as_str(), stream.name.as_str(), tag.as_str()] {
+        text(&mut key, part);
+    }
+    key.extend(since.to_be_bytes());
+    key
+}
+
+pub(crate) fn index(image: &Digest, index: &Digest) -> Vec<u8> {
+    let mut key = vec![INDEX];
+    text(&mut key, image.as_str());
+    text(&mut key, index.as_str());
     key
 }
 

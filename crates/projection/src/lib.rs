@@ -26,4 +26,4 @@ mod view;
 
 pub use look::Look;
 pub use stage::Stage;
-pub use view::{KnownImage, Opened, PastRequest, View, ViewError};
+pub use view::{KnownImage, Opened, PastRequest, Span, View, ViewError};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bincode::config::Configuration;
 use serde::{Deserialize, Serialize};
 use tagtrail_domain::event::ImageRecorded;
-use tagtrail_domain::state::Current;
+use tagtrail_domain::state::{Current, Hold, HoldTerms};
 use tagtrail_domain::tag::{
     ImportCondition, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
@@ -15,7 +15,7 @@ use tagtrail_domain::{
 };
 
 /// The version of keys and rows. A read model of any other version is thrown away and rebuilt.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The encoding of bincode 1, which other implementations read as well.
 const ENCODING: Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =
@@ -115,6 +115,7 @@ pub(crate) struct TagRow {
     current: Option<HistoryRow>,
     history_length: u64,
     condition: Option<ConditionRow>,
+    hold: Option<HoldRow>,
 }
 
 impl From<&TagState> for TagRow {
@@ -125,6 +126,7 @@ impl From<&TagState> for TagRow {
             current: tag.current.as_ref().map(Into::into),
             history_length: tag.history_length,
             condition: tag.condition.as_ref().map(Into::into),
+            hold: tag.hold.as_ref().map(Into::into),
         }
     }
 }
@@ -137,6 +139,7 @@ impl TagRow {
             current: transpose(self.current.map(HistoryRow::into_current))?,
             history_length: self.history_length,
             condition: transpose(self.condition.map(ConditionRow::into_condition))?,
+            hold: transpose(self.hold.map(HoldRow::into_hold))?,
         })
     }
 }
@@ -261,6 +264,43 @@ impl HistoryRow {
 }
 
 #[derive(Serialize, Deserialize)]
+struct HoldRow {
+    held_by: String,
+    reason: String,
+    expires_at: Option<TimeRow>,
+    since: TimeRow,
+    sequence: u64,
+    withheld: Option<HistoryRow>,
+}
+
+impl From<&Hold> for HoldRow {
+    fn from(hold: &Hold) -> Self {
+        // No event has put it into a history.
+        let withheld = hold.withheld.clone().map(|item| Current { item, sequence: 0 });
+        Self {
+            held_by: hold.terms.held_by.clone(),
+            reason: hold.terms.reason.clone(),
+            expires_at: hold.terms.expires_at.map(Into::into),
+            since: hold.since.into(),
+            sequence: hold.sequence,
+            withheld: withheld.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl HoldRow {
+    fn into_hold(self) -> Option<Hold> {
+        let expires_at = self.expires_at.map(Into::into);
+        Some(Hold {
+            terms: HoldTerms { held_by: self.held_by, reason: self.reason, expires_at },
+            since: self.since.into(),
+            sequence: self.sequence,
+            withheld: transpose(self.withheld.map(HistoryRow::into_current))?.map(|current| current.item),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 struct PlatformRow(String, String, String);
 
 impl From<&Platform> for PlatformRow {
@@ -329,6 +369,7 @@ pub(crate) struct ImageRow {
     size: i64,
     platform: Option<PlatformRow>,
     built_at: Option<TimeRow>,
+    manifests: Vec<String>,
     pub(crate) recorded_at: TimeRow,
     pub(crate) sequence: u64,
 }
@@ -342,6 +383,7 @@ impl ImageRow {
             size: image.size,
             platform: image.platform.as_ref().map(Into::into),
             built_at: image.built_at.map(Into::into),
+            manifests: image.manifests.iter().map(ToString::to_string).collect(),
             recorded_at: recorded_at.into(),
             sequence,
         }
@@ -356,6 +398,7 @@ impl ImageRow {
             size: self.size,
             platform: self.platform.map(Into::into),
             built_at: self.built_at.map(Into::into),
+            manifests: self.manifests.iter().map(|text| Digest::parse(text).ok()).collect::<Option<_>>()?,
         })
     }
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tagtrail_domain::check;
-use tagtrail_domain::event::{HistoryChange, TagMoved};
+use tagtrail_domain::event::{HistoryChange, TagMoved, TagRestored};
 use tagtrail_domain::state::Current;
 use tagtrail_domain::{
-    Digest, Fact, HistoryItem, Position, Recorded, StreamKey, StreamState, TagName, World, apply,
+    Digest, Fact, Position, Recorded, StreamKey, StreamState, TagName, TagState, World, apply,
 };
 
 use crate::keys;
@@ -57,8 +57,10 @@ impl<'v> Stage<'v> {
         let key = &recorded.stream;
         let position = Position { sequence: recorded.sequence, recorded_at: recorded.recorded_at };
         let before = self.streams.remove(key).unwrap_or_else(|| self.view.stream(key));
-        let tags_before: Vec<TagName> = match (&recorded.event.fact, &before.life) {
-            (Fact::StreamDeleted { .. }, Some(stream)) => stream.tags.keys().cloned().collect(),
+        let gone: Vec<(TagName, Option<Digest>)> = match (&recorded.event.fact, &before.life) {
+            (Fact::StreamDeleted { .. }, Some(stream)) => {
+                stream.tags.iter().map(|(tag, state)| (tag.clone(), pointed_to(state).cloned())).collect()
+            }
             _ => Vec::new(),
         };
         let after = Arc::new(apply(Arc::unwrap_or_clone(before), &recorded.event, position));
@@ -69,6 +71,9 @@ impl<'v> Stage<'v> {
             StreamRow { revision: after.revision, sequence: after.sequence, life: life.map(Into::into) };
         self.put(keys::stream(keys::STREAM, key), rows::encode(&row));
         self.put(keys::stream_event(key, recorded.sequence), Vec::new());
+        if let Some(tag) = recorded.event.fact.tag() {
+            self.put(keys::tag_event(key, tag, recorded.sequence), Vec::new());
+        }
         if !recorded.request_id.is_empty() && recorded.sequence == recorded.run.first_sequence {
             let row = RequestRow {
                 first_sequence: recorded.run.first_sequence,
@@ -79,19 +84,39 @@ impl<'v> Stage<'v> {
         }
         match &recorded.event.fact {
             Fact::StreamDeleted { .. } => {
-                for tag in &tags_before {
+                for (tag, image) in &gone {
+                    self.put(keys::tag_event(key, tag, recorded.sequence), Vec::new());
+                    self.write_span(key, tag, image.as_ref(), None, recorded.sequence);
                     self.remove_tag(key, tag);
                 }
             }
-            Fact::TagDeleted { tag, .. } => self.remove_tag(key, tag),
+            Fact::TagDeleted { tag, last, .. } => {
+                let image = last.as_ref().and_then(|item| item.image.as_ref());
+                self.write_span(key, tag, image, None, recorded.sequence);
+                self.remove_tag(key, tag);
+            }
             Fact::TagMoved(moved) => {
+                let before = moved.previous.as_ref().and_then(|item| item.image.as_ref());
+                self.write_span(key, &moved.tag, before, moved.item.image.as_ref(), recorded.sequence);
                 self.write_history(key, moved, &after, recorded.sequence);
                 self.write_tag(key, &moved.tag, &after);
             }
-            Fact::TagSet { tag, .. } | Fact::ImportFailed { tag, .. } | Fact::FailureCleared { tag } => {
-                self.write_tag(key, tag, &after);
+            Fact::TagRestored(restored) => {
+                let image = restored.items.first().and_then(|item| item.image.as_ref());
+                self.write_span(key, &restored.tag, None, image, recorded.sequence);
+                self.write_whole_history(key, restored, recorded.sequence);
+                self.write_tag(key, &restored.tag, &after);
             }
+            Fact::TagSet { tag, .. }
+            | Fact::ImportFailed { tag, .. }
+            | Fact::FailureCleared { tag }
+            | Fact::TagHeld { tag, .. }
+            | Fact::TagReleased { tag, .. } => self.write_tag(key, tag, &after),
+            Fact::MoveWithheld(withheld) => self.write_tag(key, &withheld.tag, &after),
             Fact::ImageRecorded(image) => {
+                for manifest in &image.manifests {
+                    self.put(keys::index(manifest, &image.digest), Vec::new());
+                }
                 let row = ImageRow::new(image, recorded.recorded_at, recorded.sequence);
                 self.put(keys::image(&image.digest), rows::encode(&row));
             }
@@ -152,6 +177,44 @@ impl<'v> Stage<'v> {
         self.put(index, rows::encode(&newest));
     }
 
+    /// The history of a tag that has none yet.
+    fn write_whole_history(&mut self, key: &StreamKey, restored: &TagRestored, sequence: u64) {
+        let tag = &restored.tag;
+        let mut newest: BTreeMap<Option<&Digest>, u64> = BTreeMap::new();
+        for (number, item) in (0..).zip(restored.items.iter().rev()) {
+            let mut row = HistoryRow::from(&Current { item: item.clone(), sequence });
+            row.older = newest.insert(item.image.as_ref(), number);
+            self.put(keys::history(key, tag, number), rows::encode(&row));
+        }
+        for (image, number) in newest {
+            self.put(keys::stream_image(key, image, tag), rows::encode(&number));
+        }
+    }
+
+    /// A tag that pointed to the one image points to the other from now on.
+    fn write_span(
+        &mut self,
+        key: &StreamKey,
+        tag: &TagName,
+        before: Option<&Digest>,
+        after: Option<&Digest>,
+        now: u64,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            let lasting = keys::span(before, key, tag, keys::LASTS);
+            let since = self.get(&lasting).unwrap_or_else(|| self.view.damaged(&"a span is missing"));
+            let since: u64 = self.view.decode(&since, "a span");
+            self.remove(lasting);
+            self.put(keys::span(before, key, tag, since), rows::encode(&now));
+        }
+        if let Some(after) = after {
+            self.put(keys::span(after, key, tag, keys::LASTS), rows::encode(&now));
+        }
+    }
+
     /// The rows of a tag go, its history with it: that is how OpenShift shows a deletion. The events stay.
     fn remove_tag(&mut self, key: &StreamKey, tag: &TagName) {
         for (row, value) in self.scan(&keys::tag(keys::HISTORY, key, tag)) {
@@ -167,7 +230,10 @@ impl<'v> Stage<'v> {
         let tags = || after.life.iter().flat_map(|stream| stream.tags.values()).map(AsRef::as_ref);
         let pending = tags().any(tagtrail_domain::TagState::needs_import);
         let checked = tags().any(|tag| check::reason(tag).is_some());
-        for (table, there) in [(keys::PENDING, pending), (keys::CHECKED, checked)] {
+        let expiring =
+            tags().any(|tag| tag.hold.as_ref().is_some_and(|hold| hold.terms.expires_at.is_some()));
+        for (table, there) in [(keys::PENDING, pending), (keys::CHECKED, checked), (keys::EXPIRING, expiring)]
+        {
             let row = keys::stream(table, key);
             if there {
                 self.put(row, Vec::new());
@@ -224,12 +290,16 @@ impl<'v> Stage<'v> {
     }
 }
 
+fn pointed_to(state: &TagState) -> Option<&Digest> {
+    state.current.as_ref()?.item.image.as_ref()
+}
+
 impl World for Stage<'_> {
     fn stream(&self, key: &StreamKey) -> Arc<StreamState> {
         self.streams.get(key).cloned().unwrap_or_else(|| self.view.stream(key))
     }
 
-    fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, HistoryItem)> {
+    fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, Current)> {
         let mut newest: BTreeMap<Digest, Current> = BTreeMap::new();
         // The rows are sorted by the whole text of the digest, so only those that match are read.
         for algorithm in ["", "sha256:", "sha384:", "sha512:"] {
@@ -252,7 +322,7 @@ impl World for Stage<'_> {
             }
         }
         newest.retain(|digest, _| digest.matches_prefix(prefix));
-        newest.into_iter().map(|(digest, current)| (digest, current.item)).collect()
+        newest.into_iter().collect()
     }
 
     fn knows_image(&self, digest: &Digest) -> bool {

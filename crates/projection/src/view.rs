@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tagtrail_domain::event::ImageRecorded;
 use tagtrail_domain::state::Current;
-use tagtrail_domain::{Digest, HistoryItem, Namespace, StreamKey, StreamState, TagName, Timestamp, World};
+use tagtrail_domain::{Digest, Namespace, StreamKey, StreamState, TagName, Timestamp, World};
 use tagtrail_event_log::codec::{self, DecodeError};
 use tagtrail_event_log::{Log, ReadError, Stored};
 
@@ -110,6 +110,32 @@ pub struct KnownImage {
     pub recorded_at: Timestamp,
     /// Sequence of the event that recorded it.
     pub sequence: u64,
+}
+
+/// From when to when a tag pointed to an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The image.
+    pub image: Digest,
+    /// The stream.
+    pub stream: StreamKey,
+    /// The tag.
+    pub tag: TagName,
+    /// Sequence of the event that pointed it there.
+    pub since: u64,
+    /// Sequence of the event that pointed it elsewhere, or deleted it. 0: it still points there.
+    pub until: u64,
+}
+
+/// Reads the key of a span, and its value.
+fn span(key: &[u8], value: u64) -> Option<Span> {
+    let number = keys::number(key);
+    let mut texts = keys::texts(&key[..key.len() - 8]);
+    let image = Digest::parse(texts.next()?).ok()?;
+    let stream = StreamKey::parse(texts.next()?, texts.next()?).ok()?;
+    let tag = TagName::parse(texts.next()?).ok()?;
+    let (since, until) = if number == keys::LASTS { (value, 0) } else { (number, value) };
+    Some(Span { image, stream, tag, since, until })
 }
 
 impl View {
@@ -452,7 +478,7 @@ impl View {
 
     /// The images in the history of a stream whose digest starts with `prefix`: see [`World::find_image`].
     #[must_use]
-    pub fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, HistoryItem)> {
+    pub fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, Current)> {
         self.stage().find_image(key, prefix)
     }
 
@@ -514,6 +540,78 @@ impl View {
             .take(limit)
             .map(|key| keys::number(&key))
             .collect()
+    }
+
+    /// The same from the newest on, before `before`.
+    #[must_use]
+    pub fn events_of_before(&self, key: &StreamKey, before: u64, limit: usize) -> Vec<u64> {
+        self.numbers_before(keys::stream_event(key, 0), keys::stream_event(key, before), limit)
+    }
+
+    /// Sequences of the events that are about a tag, its stream's deletions among them, before `before`, newest first, at
+    /// most `limit`. They outlive the tag.
+    #[must_use]
+    pub fn events_of_tag_before(
+        &self,
+        key: &StreamKey,
+        tag: &TagName,
+        before: u64,
+        limit: usize,
+    ) -> Vec<u64> {
+        self.numbers_before(keys::tag_event(key, tag, 0), keys::tag_event(key, tag, before), limit)
+    }
+
+    fn numbers_before(&self, from: Vec<u8>, to: Vec<u8>, limit: usize) -> Vec<u64> {
+        let keys = self.rows().db.range(from..to).keys();
+        keys.rev()
+            .map(|key| key.unwrap_or_else(|error| self.damaged(&error)))
+            .take(limit)
+            .map(|key| keys::number(&key))
+            .collect()
+    }
+
+    /// Which tags point, or pointed, to an image whose digest starts with `prefix`, and from when to when: sorted by
+    /// digest, namespace, stream, tag and time, what lasts last; after `after`, at most `limit`.
+    #[must_use]
+    pub fn spans(&self, prefix: &str, after: Option<&Span>, limit: usize) -> Vec<Span> {
+        let mut start = keys::table(keys::SPAN);
+        start.extend(prefix.bytes());
+        let db = self.rows().db.clone();
+        let from = match after {
+            Some(span) => {
+                let since = if span.until == 0 { keys::LASTS } else { span.since };
+                let mut after = keys::span(&span.image, &span.stream, &span.tag, since);
+                after.push(0);
+                after
+            }
+            None => start.clone(),
+        };
+        db.range(from..)
+            .map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
+            .take_while(|(key, _)| key.starts_with(&start))
+            .take(limit)
+            .map(|(key, value)| {
+                let number = self.decode(&value, "a span");
+                span(&key, number).unwrap_or_else(|| self.damaged(&"a span"))
+            })
+            .collect()
+    }
+
+    /// The image indexes that hold an image, as far as they were kept whole.
+    #[must_use]
+    pub fn indexes_of(&self, image: &Digest) -> Vec<Digest> {
+        let mut prefix = keys::table(keys::INDEX);
+        prefix.extend(image.as_str().bytes());
+        prefix.push(0);
+        let rows = self.scan(&prefix);
+        rows.filter_map(|(key, _)| Digest::parse(keys::texts(&key).nth(1)?).ok()).collect()
+    }
+
+    /// Streams in which a hold ends by itself.
+    #[must_use]
+    pub fn expiring(&self) -> Vec<StreamKey> {
+        let rows = self.scan(&keys::table(keys::EXPIRING));
+        rows.filter_map(|(key, _)| stream_key(&key)).collect()
     }
 
     /// Streams in which a tag waits for an import.

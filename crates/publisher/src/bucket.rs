@@ -310,6 +310,9 @@ fn changes(log: LogId, events: &[Stored]) -> Result<Changes, Trouble> {
                 change(&moved.tag, Some(value(&event, moved.item.as_ref())));
             }
             Some(Fact::TagDeleted(deleted)) if deleted.last.is_some() => change(&deleted.tag, None),
+            Some(Fact::TagRestored(restored)) if !restored.items.is_empty() => {
+                change(&restored.tag, Some(value(&event, restored.items.first())));
+            }
             Some(Fact::StreamDeleted(deleted)) => {
                 deleted.tags.iter().for_each(|tag| change(tag, None));
                 if deleted.tags.len() >= limits::TAGS_PER_DELETION {

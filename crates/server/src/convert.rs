@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use tagtrail_api::v1;
+use tagtrail_domain::command::Expectation;
 use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::{
-    HistoryItem, ImageReference, Interval, Model, Namespace, Refusal, StreamKey, StreamState, TagName,
-    TagState, Timestamp, World,
+    Digest, HistoryItem, ImageReference, Interval, Model, Namespace, Refusal, StreamKey, StreamState,
+    TagName, TagState, Timestamp, World,
 };
 use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{Look, describe};
@@ -113,6 +114,7 @@ impl<H: Histories> Shown<'_, H> {
                 items: self.items(key, tag, state, limit),
                 history_length: state.history_length,
                 import_failure: state.condition.as_ref().map(to_proto::import_condition),
+                hold: state.hold.as_ref().map(to_proto::hold),
             });
         }
     }
@@ -168,6 +170,7 @@ impl<H: Histories> Shown<'_, H> {
             import_failure: block.state.condition.as_ref().map(to_proto::import_condition),
             items: self.items(key, &block.tag, block.state, limit),
             history_length: block.state.history_length,
+            hold: block.state.hold.as_ref().map(to_proto::hold),
         };
         Some(v1::ImageStreamDescription {
             stream: self.header(key, state),
@@ -223,6 +226,19 @@ pub(crate) fn existing(namespace: &str, name: &str) -> Result<StreamKey, Refusal
 /// The name of a stream to be written.
 pub(crate) fn key(namespace: &str, name: &str) -> Result<StreamKey, Refusal> {
     StreamKey::parse(namespace, name).map_err(|error| Refusal::bad_name(&error))
+}
+
+/// What a tag is expected to point to. `None`: whatever it points to.
+pub(crate) fn expectation(text: &str) -> Result<Option<Expectation>, Refusal> {
+    match text {
+        "" => Ok(None),
+        "none" => Ok(Some(Expectation::Nothing)),
+        _ => Digest::parse(text).map(|image| Some(Expectation::Image(image))).map_err(|error| {
+            Refusal::Malformed(format!(
+                "\"{text}\" is no image to expect: {error}; give a whole digest, such as sha256: and 64 digits, or none"
+            ))
+        }),
+    }
 }
 
 /// A tag to be written.

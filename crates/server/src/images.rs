@@ -112,6 +112,7 @@ fn facts(image: &Image) -> ImageRecorded {
         size: image.size,
         platform: (image.platform != Platform::default()).then(|| image.platform.clone()),
         built_at: image.built_at,
+        manifests: Vec::new(),
     }
 }
 

@@ -5,12 +5,13 @@
 //! decided, append all of it as one batch, make it visible, answer everybody. While one round syncs, the next
 //! collects itself; there is no timer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tagtrail_domain::event::{Actor, Event, Recorded, Run};
-use tagtrail_domain::{Command, Context, Refusal, StreamKey, StreamState, Timestamp, World, decide};
+use tagtrail_domain::{Command, Context, Refusal, StreamKey, StreamState, Timestamp, World, decide_together};
 use tagtrail_event_log::frame::HEADER_BYTES;
 use tagtrail_event_log::{Log, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, codec};
 use tagtrail_projection::{Stage, View};
@@ -30,12 +31,18 @@ const RUN_BYTES: usize = MAX_APPEND_BYTES - BATCH_BYTES;
 
 /// A write: what is wished, and who wishes it.
 pub(crate) struct Write {
-    /// The stream it is about.
-    pub key: StreamKey,
-    /// The wish.
-    pub command: Command,
+    /// The wishes, each with the stream it is about: all of them are carried out, in one run of events, or none.
+    pub wishes: Vec<(StreamKey, Command)>,
     /// Who, why, and on what condition.
     pub origin: Origin,
+}
+
+impl Write {
+    /// One wish.
+    #[must_use]
+    pub(crate) fn one(key: StreamKey, command: Command, origin: Origin) -> Self {
+        Self { wishes: vec![(key, command)], origin }
+    }
 }
 
 /// Where a write comes from.
@@ -68,7 +75,7 @@ pub(crate) struct Written {
     pub events: Vec<Recorded>,
     /// Whether the request id was seen before, with the same request.
     pub repeated: bool,
-    /// The stream afterwards. For a repeat: now.
+    /// The stream afterwards, the first of several. For a repeat: now.
     pub after: Arc<StreamState>,
 }
 
@@ -296,11 +303,10 @@ impl Thread {
             crate::metrics::committed(runs.len(), events, log.head(), began.elapsed());
         }
         for (reply, answer) in answers {
-            if let Ok(written) = &answer
-                && let Some(event) = written.events.last()
-            {
-                let state = view.stream(&event.stream);
-                self.work.changed(&event.stream, &written.events, &state, Instant::now());
+            let events = answer.as_ref().map(|written| &*written.events).unwrap_or_default();
+            for events in events.chunk_by(|one, next| one.stream == next.stream) {
+                let key = &events[0].stream;
+                self.work.changed(key, events, &view.stream(key), Instant::now());
             }
             // A caller that has gone away does not need its answer.
             reply.send(answer).ok();
@@ -316,7 +322,8 @@ impl Thread {
     }
 
     fn decide_one(&mut self, round: &mut Round<'_>, write: Write) -> Result<Written, WriteError> {
-        let Write { key, command, origin } = write;
+        let Write { wishes, origin } = write;
+        let (first, _) = wishes.first().expect("a write has a wish");
         if !origin.request_id.is_empty()
             && let Some(past) = round.stage.request(&origin.request_id)
         {
@@ -324,19 +331,18 @@ impl Thread {
                 return Err(Refusal::RequestIdReused(origin.request_id).into());
             }
             let run = Run { first_sequence: past.first_sequence, length: past.length };
-            return Ok(Written { run, events: Vec::new(), repeated: true, after: round.stage.stream(&key) });
+            return Ok(Written { run, events: Vec::new(), repeated: true, after: round.stage.stream(first) });
         }
         let now = self.outside.now().max(self.last_time);
         let context = Context {
             now,
             next_sequence: round.next,
-            fresh_uid: self.outside.fresh_uid(),
+            fresh_uids: wishes.iter().map(|_| self.outside.fresh_uid()).collect(),
             expected_revision: origin.expected_revision,
             internal_registry: self.internal_registry.clone(),
         };
-        let events = decide(&round.stage, &key, &context, &command)?;
-        let before = round.stage.stream(&key);
-        let recorded = envelopes(&key, &origin, now, round.next, before.revision, events);
+        let events = decide_together(&round.stage, &context, &wishes)?;
+        let recorded = envelopes(&round.stage, &origin, now, round.next, events);
         let stored: Vec<_> = recorded.iter().map(codec::encode).collect();
         // Checked before anything is staged: a round is not to fail for one command that is too large.
         if let Some(bytes) = stored.iter().map(bytes::Bytes::len).find(|bytes| *bytes > MAX_PAYLOAD_BYTES) {
@@ -353,10 +359,16 @@ impl Thread {
             ))
             .into());
         }
-        for (event, bytes) in recorded.iter().zip(&stored) {
-            round.stage.apply(event, bytes);
+        let mut stored_events = stored.iter();
+        for events in recorded.chunk_by(|one, next| one.stream == next.stream) {
+            let (key, last) = (&events[0].stream, events[events.len() - 1].sequence);
+            let before = round.stage.stream(key);
+            for (event, bytes) in events.iter().zip(stored_events.by_ref()) {
+                round.stage.apply(event, bytes);
+            }
+            round.changes.push(Change { before, after: round.stage.stream(key), events: events.len(), last });
         }
-        let after = round.stage.stream(&key);
+        let after = round.stage.stream(first);
         round.bytes += bytes;
         let length = u32::try_from(stored.len()).expect("a command makes few events");
         let run = Run { first_sequence: round.next, length };
@@ -364,7 +376,6 @@ impl Thread {
             self.last_time = now;
             round.next += u64::from(length);
             round.runs.push(stored);
-            round.changes.push(Change { before, after: after.clone() });
         }
         Ok(Written { run, events: recorded, repeated: false, after })
     }
@@ -373,7 +384,7 @@ impl Thread {
 struct Round<'v> {
     stage: Stage<'v>,
     runs: Vec<tagtrail_event_log::Run>,
-    /// What each run made of its stream.
+    /// What the runs made of their streams, in the order of the events.
     changes: Vec<Change>,
     next: u64,
     bytes: usize,
@@ -382,21 +393,26 @@ struct Round<'v> {
 
 /// Puts the facts of one command into their envelopes.
 fn envelopes(
-    key: &StreamKey,
+    world: &impl World,
     origin: &Origin,
     now: Timestamp,
     first_sequence: u64,
-    revision: u64,
-    events: Vec<Event>,
+    events: Vec<(StreamKey, Event)>,
 ) -> Vec<Recorded> {
     let run =
         Run { first_sequence, length: u32::try_from(events.len()).expect("a command makes few events") };
-    let envelope = |(i, event): (u64, Event)| Recorded {
-        sequence: first_sequence + i,
-        revision: revision + 1 + i,
+    let mut revisions: BTreeMap<StreamKey, u64> = BTreeMap::new();
+    let mut revision = |key: &StreamKey| {
+        let newest = revisions.entry(key.clone()).or_insert_with(|| world.stream(key).revision);
+        *newest += 1;
+        *newest
+    };
+    let envelope = |(sequence, (stream, event)): (u64, (StreamKey, Event))| Recorded {
+        sequence,
+        revision: revision(&stream),
         recorded_at: now,
         run,
-        stream: key.clone(),
+        stream,
         actor: origin.actor.clone(),
         reason: origin.reason.clone(),
         command: origin.name.to_owned(),
@@ -406,7 +422,7 @@ fn envelopes(
         traceparent: origin.traceparent.clone(),
         event,
     };
-    (0..).zip(events).map(envelope).collect()
+    (first_sequence..).zip(events).map(envelope).collect()
 }
 
 impl Written {

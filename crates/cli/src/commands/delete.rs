@@ -149,7 +149,13 @@ async fn delete(
         };
     }
     let (stream, tag) = stream_and_tag(name).ok_or_else(|| finder::bad_name(kind))?;
-    let request = DeleteTagRequest { namespace, name: stream.to_owned(), tag: tag.to_owned(), write };
+    let request = DeleteTagRequest {
+        namespace,
+        name: stream.to_owned(),
+        tag: tag.to_owned(),
+        write,
+        ..DeleteTagRequest::default()
+    };
     match client.tags().delete_tag(request).await {
         Ok(_) => Ok(()),
         Err(status) => Err(finder::of_kind(client.refusal(&status), kind)),

@@ -387,6 +387,7 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
             name: name.to_owned(),
             tag: tag.to_owned(),
             write: Some(context.write_options(index)),
+            ..DeleteTagRequest::default()
         };
         client.tags().delete_tag(request).await.map_err(|status| client.refusal(&status))?;
         context.print(&format!("Deleted tag {}/{}.\n", destination.namespace, destination.text))?;

@@ -62,6 +62,21 @@ fn in_words(fact: &Fact) -> String {
             let failure = failed.failure.as_ref().map_or("", |failure| &failure.message);
             format!("import of all of {} failed: {failure}", failed.repository)
         }
+        Fact::TagHeld(held) => {
+            let until =
+                held.expires_at.as_ref().map(|at| format!(" until {}", rfc3339(at))).unwrap_or_default();
+            format!("{} held{until}", held.tag)
+        }
+        Fact::TagReleased(released) if released.expired => {
+            format!("{} released, its time is up", released.tag)
+        }
+        Fact::TagReleased(released) => format!("{} released", released.tag),
+        Fact::MoveWithheld(withheld) => {
+            format!("{} is held, would move to {}", withheld.tag, reference(withheld.item.as_ref()))
+        }
+        Fact::TagRestored(restored) => {
+            format!("{} restored -> {}", restored.tag, reference(restored.items.first()))
+        }
     }
 }
 

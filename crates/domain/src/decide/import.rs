@@ -41,10 +41,12 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
         let result = match &plan.target.outcome {
             Ok(imported) => {
                 for image in imported.children.iter().chain([&imported.image]) {
-                    record(draft, world, &mut recorded, image);
+                    let of_index = image.digest == imported.image.digest;
+                    let manifests: &[Image] = if of_index { &imported.children } else { &[] };
+                    record(draft, world, &mut recorded, image, manifests);
                 }
                 if let Some(item) = plan.item
-                    && draft.add_item(tag, item, cause.clone())
+                    && draft.arrive(tag, item, cause.clone(), 0)
                 {
                     moved.push(tag.clone());
                 }
@@ -60,7 +62,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
                         tag: tag.clone(),
                         source: plan.target.from.clone(),
                         failure: bounded(failure),
-                        generation: next,
+                        generation: if plan.held { draft.generation } else { next },
                     });
                 }
                 Err(failure.reason.clone())
@@ -136,12 +138,15 @@ struct Plan<'i> {
     item: Option<HistoryItem>,
     /// Whether the failure is not the one that is shown already.
     new_failure: bool,
+    /// Whether the tag is held: then its spec stays, and its history.
+    held: bool,
 }
 
 impl<'i> Plan<'i> {
     fn new(draft: &Draft<'_>, origin: ImportOrigin, target: &'i ImportTarget, next: i64) -> Self {
         let state = draft.stream().tags.get(&target.tag);
         let old = state.and_then(|state| state.spec.as_ref());
+        let held = state.is_some_and(|state| state.hold.is_some());
         let fresh = || TagSpec {
             source: Some(docker_image(&target.from)),
             generation: next,
@@ -174,17 +179,18 @@ impl<'i> Plan<'i> {
                         TagSpec { generation: if renewed { next } else { old.generation }, ..spec }
                     }
                 };
-                let spec = (old != Some(&spec)).then_some(spec);
-                Self { target, spec, item: changed.then_some(item), new_failure: false }
+                let spec = (old != Some(&spec) && !held).then_some(spec);
+                Self { target, spec, item: (changed || held).then_some(item), new_failure: false, held }
             }
             Err(failure) => {
                 let new_failure = state.is_none_or(|state| !is_shown(state, &bounded(failure), origin));
                 let spec = match old {
+                    _ if held => None,
                     Some(old) => new_failure.then(|| TagSpec { generation: next, ..old.clone() }),
                     None if target.from_repository => None,
                     None => Some(fresh()),
                 };
-                Self { target, spec, item: None, new_failure }
+                Self { target, spec, item: None, new_failure, held }
             }
         }
     }
@@ -239,7 +245,13 @@ fn platform(image: &Image) -> Option<Platform> {
 }
 
 /// An image is recorded once, whoever imports it first (spec §1.1, Image).
-fn record(draft: &mut Draft<'_>, world: &impl World, recorded: &mut Vec<Digest>, image: &Image) {
+fn record(
+    draft: &mut Draft<'_>,
+    world: &impl World,
+    recorded: &mut Vec<Digest>,
+    image: &Image,
+    manifests: &[Image],
+) {
     if world.knows_image(&image.digest) || recorded.contains(&image.digest) {
         return;
     }
@@ -252,6 +264,11 @@ fn record(draft: &mut Draft<'_>, world: &impl World, recorded: &mut Vec<Digest>,
         size: image.size,
         platform: platform(image),
         built_at: image.built_at,
+        manifests: manifests
+            .iter()
+            .map(|image| image.digest.clone())
+            .take(limits::MANIFESTS_PER_INDEX)
+            .collect(),
     })));
 }
 

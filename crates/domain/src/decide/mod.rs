@@ -1,20 +1,23 @@
 //! What a command would change. The rules of spec §2, one file for each kind of wish.
 
+mod hold;
 mod import;
 mod metadata;
+mod restore;
+mod rollback;
 mod tag;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::apply::{Position, apply};
-use crate::command::{Command, Context};
+use crate::command::{Command, Context, Expectation};
 use crate::digest::Digest;
-use crate::event::{Event, Fact, HistoryChange, MoveCause, TagMoved};
+use crate::event::{Event, Fact, HistoryChange, MoveCause, MoveWithheld, TagMoved};
 use crate::limits;
 use crate::names::{StreamKey, TagName};
 use crate::refusal::{Refusal, Subject, resource};
-use crate::state::{HistoryItem, Stream, StreamState};
+use crate::state::{Current, HistoryItem, Stream, StreamState, TagState};
 use crate::tag::{Entries, TagSpec};
 
 /// The state of all streams, as far as decisions ask for it.
@@ -24,7 +27,7 @@ pub trait World {
 
     /// The images in the history of a stream whose digest starts with `prefix` (with or without its algorithm), each
     /// once, with the newest history item that has it. Sorted by digest.
-    fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, HistoryItem)>;
+    fn find_image(&self, key: &StreamKey, prefix: &str) -> Vec<(Digest, Current)>;
 
     /// Whether an image was recorded before.
     fn knows_image(&self, digest: &Digest) -> bool;
@@ -40,41 +43,60 @@ pub fn decide(
     context: &Context,
     command: &Command,
 ) -> Result<Vec<Event>, Refusal> {
-    let before = world.stream(key);
-    expect_revision(&before, key, context.expected_revision)?;
-    let mut draft = Draft::new(key, context, before);
-    match command {
-        Command::CreateStream { lookup_local, labels, annotations } => {
-            let subject = Subject::stream(key.name.as_str());
-            metadata::check_annotations(&subject, annotations)?;
-            metadata::check_labels(&subject, labels)?;
-            if draft.life().is_some() {
-                return Err(Refusal::AlreadyExists {
-                    resource: resource::STREAMS,
-                    name: key.name.to_string(),
-                });
-            }
-            draft.create_stream(*lookup_local, labels.clone(), annotations.clone());
-        }
-        Command::DeleteStream => {
-            let stream = draft.life().ok_or_else(|| Refusal::no_stream(key))?;
-            // Enough to see what was lost, within the size of one event; all of it is in the events before.
-            let tags = stream.tags.keys().take(limits::TAGS_PER_DELETION).cloned().collect();
-            draft.happen(Fact::StreamDeleted { tags });
-        }
-        Command::SetLookupPolicy { local } => {
-            let stream = draft.life().ok_or_else(|| Refusal::no_stream(key))?;
-            if stream.lookup_local != *local {
-                draft.generation += 1;
-                draft.happen(Fact::LookupPolicySet { local: *local });
-            }
-        }
-        Command::UpdateMetadata(update) => metadata::decide(&mut draft, update)?,
-        Command::SetTag(wish) => tag::set(&mut draft, world, wish)?,
-        Command::DeleteTag { tag } => tag::delete(&mut draft, tag)?,
-        Command::Import(answer) => import::decide(&mut draft, world, answer)?,
-    }
+    let mut draft = Draft::new(key, context, 0, world.stream(key))?;
+    draft.carry_out(world, command)?;
     Ok(draft.events)
+}
+
+/// Decides what several commands would change together: all of it, in one run of events, or nothing. The events of a
+/// stream stand together, in the order in which the streams are named first.
+///
+/// What a command looks up in other tags, of whatever stream, is as it was before all of them: the order of the commands
+/// does not matter.
+///
+/// # Errors
+/// [`Refusal`] says why nothing may be done: of the first command that is refused, or because a tag is to be set twice.
+pub fn decide_together(
+    world: &impl World,
+    context: &Context,
+    wishes: &[(StreamKey, Command)],
+) -> Result<Vec<(StreamKey, Event)>, Refusal> {
+    refuse_twice(wishes)?;
+    let mut keys: Vec<&StreamKey> = Vec::new();
+    let mut groups: BTreeMap<&StreamKey, Vec<&Command>> = BTreeMap::new();
+    for (key, command) in wishes {
+        let group = groups.entry(key).or_default();
+        if group.is_empty() {
+            keys.push(key);
+        }
+        group.push(command);
+    }
+    let mut events = Vec::new();
+    for (number, key) in keys.into_iter().enumerate() {
+        let next_sequence = context.next_sequence + events.len() as u64;
+        let context = Context { next_sequence, ..context.clone() };
+        let mut draft = Draft::new(key, &context, number, world.stream(key))?;
+        for command in &groups[key] {
+            draft.carry_out(world, command)?;
+        }
+        events.extend(draft.events.into_iter().map(|event| (key.clone(), event)));
+    }
+    Ok(events)
+}
+
+/// Set twice by one wish, a tag would pass over an image that nobody was to see.
+fn refuse_twice(wishes: &[(StreamKey, Command)]) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    let set = wishes.iter().filter_map(|(key, command)| match command {
+        Command::SetTag(wish) => Some((key, &wish.tag)),
+        _ => None,
+    });
+    for (key, tag) in set {
+        if !seen.insert((key, tag)) {
+            return Err(Refusal::Malformed(format!("the tag {key}:{tag} is named twice; name it once")));
+        }
+    }
+    Ok(())
 }
 
 fn expect_revision(state: &StreamState, key: &StreamKey, expected: Option<u64>) -> Result<(), Refusal> {
@@ -98,6 +120,8 @@ fn expect_revision(state: &StreamState, key: &StreamKey, expected: Option<u64>) 
 struct Draft<'a> {
     key: &'a StreamKey,
     context: &'a Context,
+    /// Which of the fresh ids is this stream's.
+    number: usize,
     state: StreamState,
     events: Vec<Event>,
     /// The stream's generation after this command (spec §2.2).
@@ -105,9 +129,112 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(key: &'a StreamKey, context: &'a Context, before: Arc<StreamState>) -> Self {
+    fn new(
+        key: &'a StreamKey,
+        context: &'a Context,
+        number: usize,
+        before: Arc<StreamState>,
+    ) -> Result<Self, Refusal> {
+        expect_revision(&before, key, context.expected_revision)?;
         let generation = before.life.as_ref().map_or(0, |stream| stream.generation);
-        Self { key, context, state: Arc::unwrap_or_clone(before), events: Vec::new(), generation }
+        let state = Arc::unwrap_or_clone(before);
+        Ok(Self { key, context, number, state, events: Vec::new(), generation })
+    }
+
+    fn carry_out(&mut self, world: &impl World, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::CreateStream { lookup_local, labels, annotations } => {
+                let subject = Subject::stream(self.key.name.as_str());
+                metadata::check_annotations(&subject, annotations)?;
+                metadata::check_labels(&subject, labels)?;
+                self.refuse_existing()?;
+                self.create_stream(*lookup_local, labels.clone(), annotations.clone());
+            }
+            Command::DeleteStream => {
+                let stream = self.life().ok_or_else(|| Refusal::no_stream(self.key))?;
+                // Enough to see what was lost, within the size of one event; all of it is in the events before.
+                let tags = stream.tags.keys().take(limits::TAGS_PER_DELETION).cloned().collect();
+                self.happen(Fact::StreamDeleted { tags });
+            }
+            Command::SetLookupPolicy { local } => {
+                let stream = self.life().ok_or_else(|| Refusal::no_stream(self.key))?;
+                if stream.lookup_local != *local {
+                    self.generation += 1;
+                    self.happen(Fact::LookupPolicySet { local: *local });
+                }
+            }
+            Command::UpdateMetadata(update) => metadata::decide(self, update)?,
+            Command::SetTag(wish) => tag::set(self, world, wish)?,
+            Command::DeleteTag { tag, expect } => tag::delete(self, tag, expect.as_ref())?,
+            Command::Import(answer) => import::decide(self, world, answer)?,
+            Command::Rollback(wish) => rollback::decide(self, wish)?,
+            Command::Hold { tag, terms, expect } => hold::hold(self, tag, terms, expect.as_ref())?,
+            Command::Release { tag, expired } => hold::release(self, tag, *expired)?,
+            Command::Restore(wish) => restore::decide(self, wish)?,
+        }
+        Ok(())
+    }
+
+    fn refuse_existing(&self) -> Result<(), Refusal> {
+        match self.life() {
+            Some(_) => {
+                Err(Refusal::AlreadyExists { resource: resource::STREAMS, name: self.key.name.to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A tag that is to be there, with what it points to.
+    fn pointing(&self, tag: &TagName) -> Result<(&TagState, &Current), Refusal> {
+        let stream = self.life();
+        let state = stream.and_then(|stream| stream.tags.get(tag));
+        let state = state.ok_or_else(|| Refusal::no_tag(self.key, tag.as_str(), stream.is_some()))?;
+        match &state.current {
+            Some(current) => Ok((state, current)),
+            None => {
+                Err(Refusal::Usage(format!("\"{}:{tag}\" does not point to an image yet", self.key.name)))
+            }
+        }
+    }
+
+    /// Refuses unless a tag points to what it is expected to point to.
+    fn expect_image(&self, tag: &str, expect: Option<&Expectation>) -> Result<(), Refusal> {
+        let Some(expect) = expect else { return Ok(()) };
+        let tag_name = TagName::parse(tag).ok();
+        let current = tag_name.and_then(|tag| self.life()?.tags.get(&tag)?.current.as_ref());
+        let fits = match expect {
+            Expectation::Nothing => current.is_none(),
+            Expectation::Image(image) => current.is_some_and(|c| c.item.image.as_ref() == Some(image)),
+        };
+        if fits {
+            return Ok(());
+        }
+        let (points_to, image) = match current.map(|current| &current.item) {
+            None => ("nothing".to_owned(), "none".to_owned()),
+            Some(HistoryItem { image: Some(image), .. }) => (image.to_string(), image.to_string()),
+            Some(HistoryItem { reference, .. }) => (format!("the reference {reference}"), reference.clone()),
+        };
+        let expected = match expect {
+            Expectation::Nothing => "nothing".to_owned(),
+            Expectation::Image(image) => image.to_string(),
+        };
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{}:{tag}\": the tag points to {points_to}, not to {expected}; look again and retry",
+            resource::TAGS,
+            self.key.name
+        );
+        Err(Refusal::Moved { message, image, sequence: current.map_or(0, |current| current.sequence) })
+    }
+
+    fn refuse_held(&self, tag: &TagName) -> Result<(), Refusal> {
+        let state = self.life().and_then(|stream| stream.tags.get(tag));
+        let Some(hold) = state.and_then(|state| state.hold.as_ref()) else { return Ok(()) };
+        let why =
+            if hold.terms.reason.is_empty() { String::new() } else { format!(" ({})", hold.terms.reason) };
+        Err(Refusal::Held(format!(
+            "\"{}:{tag}\" is held by {}{why}: nothing but a rollback moves it until it is released",
+            self.key.name, hold.terms.held_by
+        )))
     }
 
     fn life(&self) -> Option<&Stream> {
@@ -125,7 +252,7 @@ impl<'a> Draft<'a> {
 
     fn happen(&mut self, fact: Fact) {
         let stream_uid = match &fact {
-            Fact::StreamCreated { .. } => self.context.fresh_uid.clone(),
+            Fact::StreamCreated { .. } => self.context.fresh_uids[self.number].clone(),
             _ => self.stream().uid.clone(),
         };
         let event = Event { stream_uid, generation: self.generation, fact };
@@ -143,7 +270,7 @@ impl<'a> Draft<'a> {
 
     /// Adds an item to a tag's history by OpenShift's rule (spec §2.6). Gives whether the newest item is another
     /// one now, by any of its parts.
-    fn add_item(&mut self, tag: &TagName, item: HistoryItem, cause: MoveCause) -> bool {
+    fn add_item(&mut self, tag: &TagName, item: HistoryItem, cause: MoveCause, copied_from: u64) -> bool {
         let current = self.life().and_then(|s| s.tags.get(tag)).and_then(|t| t.current.clone());
         let change = match &current {
             None => HistoryChange::Added,
@@ -165,11 +292,47 @@ impl<'a> Draft<'a> {
             }
             _ => item,
         };
-        let source = self.spec(tag).and_then(|spec| spec.source.as_ref()).map(|source| source.name.clone());
-        let source = source.unwrap_or_default();
-        let moved = TagMoved { tag: tag.clone(), item, change, previous, replaces_sequence, cause, source };
+        let source = self.source_text(tag);
+        let tag = tag.clone();
+        let moved = TagMoved { tag, item, change, previous, replaces_sequence, cause, source, copied_from };
         self.happen(Fact::TagMoved(Box::new(moved)));
         true
+    }
+
+    /// Where a tag takes its image from, as it was typed.
+    fn source_text(&self, tag: &TagName) -> String {
+        let source = self.spec(tag).and_then(|spec| spec.source.as_ref());
+        source.map(|source| source.name.clone()).unwrap_or_default()
+    }
+
+    /// Gives a tag an item that nobody chose for it by name: what was imported, or what the tag it follows points to. A held
+    /// tag stays, and an event says once what it would have moved to. Gives whether the tag's newest item is another one
+    /// now.
+    fn arrive(&mut self, tag: &TagName, item: HistoryItem, cause: MoveCause, copied_from: u64) -> bool {
+        let state = self.life().and_then(|stream| stream.tags.get(tag));
+        let Some(hold) = state.and_then(|state| state.hold.as_ref()) else {
+            return self.add_item(tag, item, cause, copied_from);
+        };
+        let current = state.and_then(|state| state.current.as_ref()).map(|current| &current.item);
+        let known = hold.withheld.as_ref().or(current);
+        if !known.is_some_and(|known| known.is_same(&item)) {
+            let source = self.source_text(tag);
+            let withheld = MoveWithheld { tag: tag.clone(), item, cause, source, copied_from };
+            self.happen(Fact::MoveWithheld(Box::new(withheld)));
+        }
+        false
+    }
+
+    /// Lets an alias point to what the tag it follows points to, and what follows the alias as well.
+    fn catch_up(&mut self, tag: &TagName) {
+        let followed = self.spec(tag).and_then(|spec| spec.source.as_ref()?.followed_tag(self.key));
+        let current =
+            followed.as_ref().and_then(|followed| self.stream().tags.get(followed)?.current.clone());
+        if let (Some(followed), Some(Current { item, sequence })) = (followed, current)
+            && self.arrive(tag, item, MoveCause::Alias(followed), sequence)
+        {
+            self.follow_aliases(vec![tag.clone()]);
+        }
     }
 
     /// Gives what moved to every tag that follows it, and to those that follow these (spec §2.4; OpenShift gets
@@ -183,8 +346,8 @@ impl<'a> Draft<'a> {
                 continue;
             };
             for tag in followers.get(&source).into_iter().flatten() {
-                if seen.insert(tag.clone())
-                    && self.add_item(tag, current.item.clone(), MoveCause::Alias(source.clone()))
+                let cause = MoveCause::Alias(source.clone());
+                if seen.insert(tag.clone()) && self.arrive(tag, current.item.clone(), cause, current.sequence)
                 {
                     queue.push_back(tag.clone());
                 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{Draft, World};
-use crate::command::SetTag;
+use crate::command::{Expectation, SetTag};
 use crate::event::{Fact, MoveCause};
 use crate::names::{StreamKey, TagName};
 use crate::reference::ImageReference;
 use crate::refusal::{Refusal, Subject};
-use crate::state::HistoryItem;
+use crate::state::{Current, HistoryItem};
 use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
 
 /// Most tags of a circle that a refusal names.
@@ -17,13 +17,15 @@ const SHOWN_HOPS: usize = 8;
 pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> Result<(), Refusal> {
     let (key, tag) = (draft.key, &wish.tag);
     let old = draft.spec(tag).cloned();
+    draft.expect_image(tag.as_str(), wish.expect.as_ref())?;
     if wish.create && old.is_some() {
         let name = format!("{}:{tag}", key.name);
         return Err(Refusal::AlreadyExists { resource: crate::refusal::resource::TAG, name });
     }
+    draft.refuse_held(tag)?;
     super::metadata::check_annotations(&Subject::tag(key, tag.as_str()), &wish.annotations)?;
     draft.check_room([tag])?;
-    let source = resolve(draft, world, wish)?;
+    let (source, copied_from) = resolve(draft, world, wish)?;
     let is_image = source.as_ref().is_some_and(|s| s.kind == SourceKind::DockerImage);
     if wish.import_policy.scheduled && !is_image {
         let message = "tag.importPolicy.scheduled: Invalid value: true: only tags pointing to Docker repositories may be scheduled for background import";
@@ -60,12 +62,13 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
     }
     let followed = spec.source.as_ref().and_then(|source| source.followed_tag(key));
     draft.happen(Fact::TagSet { tag: tag.clone(), spec });
-    if let Some(item) = item {
+    if let Some(Current { item, sequence }) = item {
+        let copied_from = if copied_from == 0 { sequence } else { copied_from };
         let mut moved = Vec::new();
-        for tag in std::iter::once(tag).chain(followed.as_ref().filter(|followed| confirms(draft, followed)))
-        {
+        let confirmed = followed.as_ref().filter(|followed| confirms(draft, followed));
+        for (tag, copied_from) in std::iter::once((tag, copied_from)).chain(confirmed.map(|tag| (tag, 0))) {
             let item = HistoryItem { generation: draft.generation, ..item.clone() };
-            if draft.add_item(tag, item, MoveCause::Tag) {
+            if draft.add_item(tag, item, MoveCause::Tag, copied_from) {
                 moved.push(tag.clone());
             }
         }
@@ -75,14 +78,20 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
 }
 
 /// A new alias confirms the newest item of the tag it follows: both get the alias's generation, as in OpenShift. Not while
-/// that tag waits for an import, which would then count as done.
+/// that tag waits for an import, which would then count as done, or is held.
 fn confirms(draft: &Draft<'_>, followed: &TagName) -> bool {
-    draft.stream().tags.get(followed).is_some_and(|state| !state.needs_import())
+    let state = draft.stream().tags.get(followed);
+    state.is_some_and(|state| !state.needs_import() && state.hold.is_none())
 }
 
-/// A stream tag that is not to be followed becomes the image it points to now (spec §2.5).
-fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Option<TagSource>, Refusal> {
-    let Some(source) = &wish.source else { return Ok(None) };
+/// A stream tag that is not to be followed becomes the image it points to now (spec §2.5); with it comes the sequence of
+/// the event that set that.
+fn resolve(
+    draft: &Draft<'_>,
+    world: &impl World,
+    wish: &SetTag,
+) -> Result<(Option<TagSource>, u64), Refusal> {
+    let Some(source) = &wish.source else { return Ok((None, 0)) };
     let invalid = |message: String| Err(Refusal::invalid_tag(draft.key, wish.tag.as_str(), message));
     if source.name.is_empty() {
         return invalid("tag.from.name: Required value".into());
@@ -91,7 +100,7 @@ fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Optio
         SourceKind::DockerImage => match ImageReference::parse(&source.name) {
             // A dotted name alone reads as a registry (spec §1.2), and then nothing is left to import.
             Ok(reference) if reference.name.is_empty() => invalid("tag.from.name: Required value".into()),
-            Ok(_) => Ok(Some(source.clone())),
+            Ok(_) => Ok((Some(source.clone()), 0)),
             Err(error) => invalid(format!("tag.from.name: Invalid value: \"{}\": {error}", source.name)),
         },
         SourceKind::ImageStreamTag if !wish.alias => {
@@ -105,7 +114,7 @@ fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Optio
                     source.name
                 )));
             };
-            Ok(Some(match &current.item.image {
+            let source = match &current.item.image {
                 Some(image) => TagSource {
                     kind: SourceKind::ImageStreamImage,
                     namespace: source.namespace.clone(),
@@ -116,10 +125,17 @@ fn resolve(draft: &Draft<'_>, world: &impl World, wish: &SetTag) -> Result<Optio
                     namespace: None,
                     name: current.item.reference.clone(),
                 },
-            }))
+            };
+            Ok((Some(source), current.sequence))
         }
-        SourceKind::ImageStreamTag | SourceKind::ImageStreamImage => Ok(Some(source.clone())),
+        SourceKind::ImageStreamTag | SourceKind::ImageStreamImage => Ok((Some(source.clone()), 0)),
     }
+}
+
+/// Refuses a tag that has come back and leads back to itself.
+pub(super) fn refuse_circle_at(draft: &Draft<'_>, tag: &TagName) -> Result<(), Refusal> {
+    let followed = draft.spec(tag).and_then(|spec| spec.source.as_ref()?.followed_tag(draft.key));
+    followed.map_or(Ok(()), |followed| refuse_circle(draft, tag, followed))
 }
 
 /// A tag that follows itself, over whatever hops, would never move again, and `describe` would show a source that is
@@ -152,17 +168,18 @@ fn refuse_circle(draft: &Draft<'_>, tag: &TagName, followed: TagName) -> Result<
     Err(Refusal::invalid_tag(draft.key, tag.as_str(), message))
 }
 
-/// What a new wish does to the history at once (spec §2.3). `None`: nothing; an importer may act later.
+/// What a new wish does to the history at once (spec §2.3), with the sequence of the event it is copied from.
+/// `None`: nothing; an importer may act later.
 fn item_from_source(
     draft: &Draft<'_>,
     world: &impl World,
     wish: &SetTag,
     spec: &TagSpec,
-) -> Result<Option<HistoryItem>, Refusal> {
+) -> Result<Option<Current>, Refusal> {
     let Some(source) = &spec.source else { return Ok(None) };
     let key = draft.key;
     if source.kind == SourceKind::DockerImage {
-        return Ok(spec.reference.then(|| HistoryItem {
+        let item = HistoryItem {
             created: draft.context.now,
             reference: source.name.clone(),
             image: None,
@@ -170,7 +187,8 @@ fn item_from_source(
             media_type: String::new(),
             platform: None,
             index: None,
-        }));
+        };
+        return Ok(spec.reference.then_some(Current { item, sequence: 0 }));
     }
     let (stream, id) = source.target(key).ok_or_else(|| malformed(key, wish, source))?;
     let from = world.stream(&stream);
@@ -178,10 +196,10 @@ fn item_from_source(
     if stream != *key && from.life.is_none() {
         return Err(inner_error(key, wish, &format!("Not found: \"{}\"", source.name)));
     }
-    let item = if source.kind == SourceKind::ImageStreamTag {
+    let found = if source.kind == SourceKind::ImageStreamTag {
         let life = from.life.as_ref();
         let tag = TagName::parse(&id).ok();
-        tag.and_then(|tag| Some(life?.tags.get(&tag)?.current.as_ref()?.item.clone()))
+        tag.and_then(|tag| life?.tags.get(&tag)?.current.clone())
     } else {
         let mut found = world.find_image(&stream, &id);
         let unfit = |why: String| {
@@ -190,7 +208,10 @@ fn item_from_source(
         };
         match found.len() {
             0 => return unfit(format!("{} \"{id}\" not found", crate::refusal::resource::STREAM_IMAGE)),
-            1 => found.pop().map(|(_, item)| HistoryItem { created: draft.context.now, ..item }),
+            1 => found.pop().map(|(_, Current { item, sequence })| Current {
+                item: HistoryItem { created: draft.context.now, ..item },
+                sequence,
+            }),
             _ => {
                 let all = found.iter().map(|(digest, _)| digest.as_str()).collect::<Vec<_>>().join(", ");
                 return unfit(format!(
@@ -200,7 +221,10 @@ fn item_from_source(
             }
         }
     };
-    Ok(item.map(|item| if spec.reference { item } else { pulled_from_here(draft, &stream, item) }))
+    Ok(found.map(|Current { item, sequence }| {
+        let item = if spec.reference { item } else { pulled_from_here(draft, &stream, item) };
+        Current { item, sequence }
+    }))
 }
 
 /// A reference to the source stream's own repository in the internal registry becomes one to this stream's, so
@@ -232,8 +256,9 @@ fn inner_error(key: &StreamKey, wish: &SetTag, text: &str) -> Refusal {
     Refusal::invalid_stream(name.as_str(), message)
 }
 
-pub(super) fn delete(draft: &mut Draft<'_>, tag: &str) -> Result<(), Refusal> {
+pub(super) fn delete(draft: &mut Draft<'_>, tag: &str, expect: Option<&Expectation>) -> Result<(), Refusal> {
     let key = draft.key;
+    draft.expect_image(tag, expect)?;
     let Some(stream) = draft.life() else { return Err(Refusal::no_tag(key, tag, false)) };
     let found = TagName::parse(tag).ok().and_then(|name| stream.tags.get_key_value(&name));
     let Some((name, state)) = found else { return Err(Refusal::no_tag(key, tag, true)) };

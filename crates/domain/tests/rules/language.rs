@@ -100,7 +100,7 @@ impl Story {
         let context = Context {
             now,
             next_sequence: self.sequence + 1,
-            fresh_uid: format!("uid-{}", self.commands),
+            fresh_uids: vec![format!("uid-{}", self.commands)],
             expected_revision: words.option("expect").map(|n| n.parse().expect("a revision")),
             internal_registry: Some(INTERNAL.into()),
         };

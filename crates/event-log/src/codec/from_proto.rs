@@ -2,9 +2,10 @@
 
 use tagtrail_api::v1;
 use tagtrail_domain::event::{
-    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, Recorded, Run,
-    TagMoved,
+    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, MoveWithheld,
+    Recorded, Run, TagMoved, TagRestored,
 };
+use tagtrail_domain::state::HoldTerms;
 use tagtrail_domain::tag::{
     Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
@@ -81,6 +82,51 @@ fn fact(fact: ProtoFact) -> Decoded<Fact> {
             repository: failed.repository,
             failure: failure(failed.failure.ok_or(DecodeError::Missing("failure"))?)?,
         },
+        ProtoFact::TagHeld(held) => {
+            let (tag, terms) = tag_held(held)?;
+            Fact::TagHeld { tag, terms }
+        }
+        ProtoFact::TagReleased(released) => {
+            Fact::TagReleased { tag: tag(&released.tag)?, expired: released.expired }
+        }
+        ProtoFact::MoveWithheld(withheld) => Fact::MoveWithheld(Box::new(move_withheld(withheld)?)),
+        ProtoFact::TagRestored(restored) => Fact::TagRestored(Box::new(tag_restored(restored)?)),
+    })
+}
+
+fn tag_held(held: v1::TagHeld) -> Decoded<(TagName, HoldTerms)> {
+    let expires_at = held.expires_at.map(|at| timestamp(Some(at))).transpose()?;
+    Ok((tag(&held.tag)?, HoldTerms { held_by: held.held_by, reason: held.reason, expires_at }))
+}
+
+fn move_withheld(withheld: v1::MoveWithheld) -> Decoded<MoveWithheld> {
+    Ok(MoveWithheld {
+        tag: tag(&withheld.tag)?,
+        cause: cause(withheld.cause, &withheld.followed_tag)?,
+        item: history_item(withheld.item.ok_or(DecodeError::Missing("history item"))?)?,
+        source: withheld.source,
+        copied_from: withheld.copied_from_sequence,
+    })
+}
+
+fn tag_restored(restored: v1::TagRestored) -> Decoded<TagRestored> {
+    Ok(TagRestored {
+        tag: tag(&restored.tag)?,
+        spec: restored.spec.map(tag_spec).transpose()?,
+        items: restored.items.into_iter().map(history_item).collect::<Decoded<_>>()?,
+        hold: restored.hold.map(tag_held).transpose()?.map(|(_, terms)| terms),
+        as_of: restored.as_of_sequence,
+    })
+}
+
+fn cause(value: i32, followed_tag: &str) -> Decoded<MoveCause> {
+    Ok(match v1::MoveCause::try_from(value) {
+        Ok(v1::MoveCause::Import) => MoveCause::Import,
+        Ok(v1::MoveCause::ScheduledImport) => MoveCause::ScheduledImport,
+        Ok(v1::MoveCause::Tag) => MoveCause::Tag,
+        Ok(v1::MoveCause::Alias) => MoveCause::Alias(tag(followed_tag)?),
+        Ok(v1::MoveCause::Rollback) => MoveCause::Rollback,
+        Ok(v1::MoveCause::Unspecified) | Err(_) => return Err(unknown("cause", value)),
     })
 }
 
@@ -93,17 +139,12 @@ fn tag_moved(moved: v1::TagMoved) -> Decoded<TagMoved> {
             v1::HistoryChange::Renewed => HistoryChange::Renewed,
             v1::HistoryChange::Unspecified => return Err(unknown("history change", moved.change)),
         },
-        cause: match moved.cause() {
-            v1::MoveCause::Import => MoveCause::Import,
-            v1::MoveCause::ScheduledImport => MoveCause::ScheduledImport,
-            v1::MoveCause::Tag => MoveCause::Tag,
-            v1::MoveCause::Alias => MoveCause::Alias(tag(&moved.followed_tag)?),
-            v1::MoveCause::Unspecified => return Err(unknown("cause", moved.cause)),
-        },
+        cause: cause(moved.cause, &moved.followed_tag)?,
         item: history_item(moved.item.ok_or(DecodeError::Missing("history item"))?)?,
         previous: moved.previous.map(history_item).transpose()?,
         replaces_sequence: moved.replaces_sequence,
         source: moved.source,
+        copied_from: moved.copied_from_sequence,
     })
 }
 
@@ -116,6 +157,7 @@ fn image_recorded(image: v1::ImageRecorded) -> Decoded<ImageRecorded> {
         size: image.size,
         platform: image.platform.map(platform),
         built_at: image.built_at.map(|at| timestamp(Some(at))).transpose()?,
+        manifests: image.manifests.iter().map(|text| digest(text)).collect::<Decoded<_>>()?,
     })
 }
 

@@ -2,11 +2,14 @@
 
 use prost_types::Timestamp as ProtoTimestamp;
 use tagtrail_api::v1;
-use tagtrail_domain::event::{HistoryChange, ImageRecorded, ImportFinished, MoveCause, Recorded, TagMoved};
+use tagtrail_domain::event::{
+    HistoryChange, ImageRecorded, ImportFinished, MoveCause, MoveWithheld, Recorded, TagMoved, TagRestored,
+};
+use tagtrail_domain::state::{Hold, HoldTerms};
 use tagtrail_domain::tag::{
     Entries, ImportCondition, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
-use tagtrail_domain::{Fact, Failure, FailureKind, HistoryItem, Interval, Platform, Timestamp};
+use tagtrail_domain::{Fact, Failure, FailureKind, HistoryItem, Interval, Platform, TagName, Timestamp};
 use v1::event::Fact as ProtoFact;
 
 /// An event with its envelope.
@@ -82,6 +85,53 @@ fn fact(fact: &Fact) -> ProtoFact {
                 failure: Some(failure(why)),
             })
         }
+        Fact::TagHeld { tag, terms } => ProtoFact::TagHeld(tag_held(tag, terms)),
+        Fact::TagReleased { tag, expired } => {
+            ProtoFact::TagReleased(v1::TagReleased { tag: tag.to_string(), expired: *expired })
+        }
+        Fact::MoveWithheld(withheld) => ProtoFact::MoveWithheld(move_withheld(withheld)),
+        Fact::TagRestored(restored) => ProtoFact::TagRestored(tag_restored(restored)),
+    }
+}
+
+fn tag_held(tag: &TagName, terms: &HoldTerms) -> v1::TagHeld {
+    v1::TagHeld {
+        tag: tag.to_string(),
+        held_by: terms.held_by.clone(),
+        reason: terms.reason.clone(),
+        expires_at: terms.expires_at.map(timestamp),
+    }
+}
+
+fn move_withheld(withheld: &MoveWithheld) -> v1::MoveWithheld {
+    let (cause, followed_tag) = cause(&withheld.cause);
+    v1::MoveWithheld {
+        tag: withheld.tag.to_string(),
+        item: Some(history_item(&withheld.item)),
+        cause: cause.into(),
+        followed_tag,
+        source: withheld.source.clone(),
+        copied_from_sequence: withheld.copied_from,
+    }
+}
+
+fn tag_restored(restored: &TagRestored) -> v1::TagRestored {
+    v1::TagRestored {
+        tag: restored.tag.to_string(),
+        spec: restored.spec.as_ref().map(tag_spec),
+        items: restored.items.iter().map(history_item).collect(),
+        hold: restored.hold.as_ref().map(|terms| tag_held(&restored.tag, terms)),
+        as_of_sequence: restored.as_of,
+    }
+}
+
+fn cause(cause: &MoveCause) -> (v1::MoveCause, String) {
+    match cause {
+        MoveCause::Import => (v1::MoveCause::Import, String::new()),
+        MoveCause::ScheduledImport => (v1::MoveCause::ScheduledImport, String::new()),
+        MoveCause::Tag => (v1::MoveCause::Tag, String::new()),
+        MoveCause::Alias(tag) => (v1::MoveCause::Alias, tag.to_string()),
+        MoveCause::Rollback => (v1::MoveCause::Rollback, String::new()),
     }
 }
 
@@ -91,12 +141,7 @@ fn tag_moved(moved: &TagMoved) -> v1::TagMoved {
         HistoryChange::Replaced => v1::HistoryChange::Replaced,
         HistoryChange::Renewed => v1::HistoryChange::Renewed,
     };
-    let (cause, followed_tag) = match &moved.cause {
-        MoveCause::Import => (v1::MoveCause::Import, String::new()),
-        MoveCause::ScheduledImport => (v1::MoveCause::ScheduledImport, String::new()),
-        MoveCause::Tag => (v1::MoveCause::Tag, String::new()),
-        MoveCause::Alias(tag) => (v1::MoveCause::Alias, tag.to_string()),
-    };
+    let (cause, followed_tag) = cause(&moved.cause);
     v1::TagMoved {
         tag: moved.tag.to_string(),
         item: Some(history_item(&moved.item)),
@@ -106,6 +151,7 @@ fn tag_moved(moved: &TagMoved) -> v1::TagMoved {
         cause: cause.into(),
         followed_tag,
         source: moved.source.clone(),
+        copied_from_sequence: moved.copied_from,
     }
 }
 
@@ -118,6 +164,7 @@ fn image_recorded(image: &ImageRecorded) -> v1::ImageRecorded {
         size: image.size,
         platform: image.platform.as_ref().map(platform),
         built_at: image.built_at.map(timestamp),
+        manifests: image.manifests.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -235,6 +282,19 @@ pub fn failure(failure: &Failure) -> v1::Failure {
         FailureKind::Unsupported => v1::FailureKind::Unsupported,
     };
     v1::Failure { kind: kind.into(), reason: failure.reason.clone(), message: failure.message.clone() }
+}
+
+/// What keeps a tag where it is.
+#[must_use]
+pub fn hold(hold: &Hold) -> v1::Hold {
+    v1::Hold {
+        held_by: hold.terms.held_by.clone(),
+        reason: hold.terms.reason.clone(),
+        since: Some(timestamp(hold.since)),
+        expires_at: hold.terms.expires_at.map(timestamp),
+        sequence: hold.sequence,
+        withheld: hold.withheld.as_ref().map(history_item),
+    }
 }
 
 /// A failure that holds at present.

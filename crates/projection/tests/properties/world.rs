@@ -219,7 +219,7 @@ fn decide_all(
         let context = Context {
             now: Timestamp::new(*number, 0),
             next_sequence: first,
-            fresh_uid: format!("uid-{number}"),
+            fresh_uids: vec![format!("uid-{number}")],
             expected_revision: None,
             internal_registry: None,
         };

@@ -70,7 +70,7 @@ impl Background {
         let name = if origin == ImportOrigin::Schedule { "scheduled-import" } else { "background-import" };
         let actor = Actor { name: "tagtrail".into(), authenticated: true };
         let origin = Origin { name, actor, caused_by, ..Origin::default() };
-        let write = Write { key: key.clone(), command: Command::Import(import), origin };
+        let write = Write::one(key.clone(), Command::Import(import), origin);
         let written = self.writer.write(write).await?;
         tell(key, &written);
         Ok(written)
@@ -84,6 +84,9 @@ fn tell(key: &StreamKey, written: &Written) {
         match &recorded.event.fact {
             Fact::TagMoved(moved) => {
                 tracing::info!(stream = %key, tag = %moved.tag, to = moved.item.reference, "moved")
+            }
+            Fact::MoveWithheld(withheld) => {
+                tracing::info!(stream = %key, tag = %withheld.tag, to = withheld.item.reference, "held, not moved");
             }
             Fact::ImportFailed { tag, failure, .. } => {
                 tracing::warn!(stream = %key, %tag, kind = ?failure.kind, "an import failed: {}", failure.message);

@@ -33,6 +33,12 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             (Code::AlreadyExists, "ALREADY_EXISTS", (*resource, name.clone()))
         }
         Refusal::Conflict(_) => (Code::Aborted, "CONFLICT", ("", String::new())),
+        Refusal::Moved { image, sequence, .. } => {
+            let metadata = [("image", image.clone()), ("sequence", sequence.to_string())];
+            let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+            return told(Code::Aborted, "CONFLICT", metadata, message);
+        }
+        Refusal::Held(_) => (Code::FailedPrecondition, "HELD", ("", String::new())),
         Refusal::RequestIdReused(id) => (Code::AlreadyExists, "USAGE", ("", id.clone())),
         Refusal::Invalid { subject: Subject { kind, name }, .. } => {
             (Code::InvalidArgument, "INVALID", (*kind, name.clone()))

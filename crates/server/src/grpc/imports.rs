@@ -87,6 +87,7 @@ impl Services {
             from_repository: image.from_repository,
             image: image.outcome.as_ref().ok().map(|fetched| self.images.fetched(fetched, imported_at)),
             failure: image.outcome.as_ref().err().map(to_proto::failure),
+            hold: None,
         };
         v1::ImportResponse {
             stream: None,
@@ -144,6 +145,7 @@ impl Services {
                     from_repository,
                     image,
                     failure,
+                    hold: hold(state, outcome.tag.as_str()),
                 });
             }
         }
@@ -157,8 +159,17 @@ fn show_stream<H: Histories>(
     state: &StreamState,
     shown: &Shown<'_, H>,
 ) {
+    for result in &mut response.results {
+        result.hold = hold(state, &result.tag);
+    }
     response.stream = shown.stream(key, state, convert::HISTORY_LIMIT);
     response.description = shown.description(key, state, convert::HISTORY_LIMIT);
+}
+
+/// The hold because of which an import did not move a tag.
+fn hold(state: &StreamState, tag: &str) -> Option<v1::Hold> {
+    let tag = tagtrail_domain::TagName::parse(tag).ok()?;
+    state.life.as_ref()?.tags.get(&tag)?.hold.as_ref().map(to_proto::hold)
 }
 
 /// When an import was recorded.

@@ -68,7 +68,7 @@ impl Services {
 
     /// Writes, and gives for a repeated request what came of it the first time.
     async fn write(&self, key: &StreamKey, command: Command, origin: Origin) -> Result<Written, Status> {
-        let write = Write { key: key.clone(), command, origin };
+        let write = Write::one(key.clone(), command, origin);
         let written = self.writer.write(write).await.map_err(|error| errors::not_written(&error))?;
         if written.repeated { self.recall(key, written.run) } else { Ok(written) }
     }
@@ -78,7 +78,7 @@ impl Services {
         let context = tagtrail_domain::Context {
             now: self.outside.now(),
             next_sequence: self.log.head() + 1,
-            fresh_uid: self.outside.fresh_uid(),
+            fresh_uids: vec![self.outside.fresh_uid()],
             expected_revision: origin.expected_revision,
             internal_registry: None,
         };
@@ -172,6 +172,11 @@ writes! {
     UpdateMetadataRequest "update-metadata";
     SetTagRequest "tag" without wait_ms;
     DeleteTagRequest "delete-tag";
+    PromoteRequest "promote";
+    RollbackRequest "rollback";
+    HoldRequest "hold";
+    ReleaseRequest "release";
+    RestoreRequest "restore";
     ImportRequest "import";
 }
 

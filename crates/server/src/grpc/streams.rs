@@ -66,7 +66,7 @@ impl ImageStreamService for Services {
         };
         let stream = stream.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
         bounded_answer(&key, &stream)?;
-        Ok(Response::new(v1::GetImageStreamResponse { stream: Some(stream) }))
+        Ok(Response::new(v1::GetImageStreamResponse { stream: Some(stream), at: None }))
     }
 
     async fn list_image_streams(
@@ -113,7 +113,7 @@ impl ImageStreamService for Services {
                 break;
             }
         }
-        Ok(Response::new(v1::ListImageStreamsResponse { streams, next_page_token }))
+        Ok(Response::new(v1::ListImageStreamsResponse { streams, next_page_token, at: None }))
     }
 
     async fn describe_image_stream(
@@ -128,7 +128,7 @@ impl ImageStreamService for Services {
         };
         let description = description.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
         bounded_answer(&key, &description)?;
-        Ok(Response::new(v1::DescribeImageStreamResponse { description: Some(description) }))
+        Ok(Response::new(v1::DescribeImageStreamResponse { description: Some(description), at: None }))
     }
 
     async fn list_history(
@@ -154,7 +154,7 @@ impl ImageStreamService for Services {
             _ => String::new(),
         };
         let items = items.iter().map(|(_, current)| to_proto::history_item(&current.item));
-        Ok(Response::new(v1::ListHistoryResponse { items: items.collect(), next_page_token }))
+        Ok(Response::new(v1::ListHistoryResponse { items: items.collect(), next_page_token, at: None }))
     }
 
     async fn set_lookup_policy(

@@ -39,6 +39,7 @@ impl TagService for Services {
             reference_policy,
             annotations: request.annotations,
             create: request.create,
+            expect: check(convert::expectation(&request.expected_image))?,
         });
         if request.dry_run {
             check(self.try_out(&key, &command, &origin))?;
@@ -72,7 +73,9 @@ impl TagService for Services {
     ) -> Result<Response<v1::DeleteTagResponse>, Status> {
         let (request, origin) = opened(request)?;
         let key = tag_of(&request.namespace, &request.name)?;
-        let written = self.write(&key, Command::DeleteTag { tag: request.tag }, origin).await?;
+        let expect = check(convert::expectation(&request.expected_image))?;
+        let command = Command::DeleteTag { tag: request.tag, expect };
+        let written = self.write(&key, command, origin).await?;
         Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)) }))
     }
 
@@ -95,7 +98,30 @@ impl TagService for Services {
         if answer.image.is_none() && !request.allow_without_image {
             return Err(missing());
         }
-        Ok(Response::new(v1::GetTagResponse { tag: Some(answer) }))
+        Ok(Response::new(v1::GetTagResponse { tag: Some(answer), at: None }))
+    }
+
+    async fn promote(&self, _: Request<v1::PromoteRequest>) -> Result<Response<v1::PromoteResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn rollback(
+        &self,
+        _: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn hold(&self, _: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn release(&self, _: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn restore(&self, _: Request<v1::RestoreRequest>) -> Result<Response<v1::RestoreResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }
 

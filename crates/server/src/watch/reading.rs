@@ -65,6 +65,8 @@ pub(super) struct Then {
 /// A stream after a command, if there is something to tell of it.
 pub(super) struct AfterCommand {
     pub(super) told: Option<v1::WatchedStream>,
+    /// Sequence of the last event that the command made of this stream.
+    pub(super) last: u64,
     pub(super) then: Option<Then>,
 }
 
@@ -216,17 +218,22 @@ impl Reader {
         let key = StreamKey::parse(&told.event.namespace, &told.event.stream)
             .expect("the log holds only events of streams that can be");
         if let Some(change) = &told.change {
-            return Ok(AfterCommand { told: self.tell(wish, &key, change, last)?, then: None });
+            let told = self.tell(wish, &key, change)?;
+            return Ok(AfterCommand { told, last: change.last, then: None });
         }
+        // A command may have changed several streams; the events of each stand together.
+        let of_run = (last - told.event.sequence + 1).try_into().unwrap_or(usize::MAX);
+        let own = self.past.view.events_of(&key, told.event.sequence, of_run);
+        let last = own.into_iter().take_while(|sequence| *sequence <= last).last().unwrap_or(last);
         let (state, from) = match then {
             Some(then) if then.key == key && then.until <= first => (then.state, then.until),
             _ => (Arc::default(), 1),
         };
         let before = self.past.state_until(&key, state, from, first)?;
         let after = self.past.state_until(&key, before.clone(), first, last + 1)?;
-        let change = Change { before, after: after.clone() };
-        let told = self.tell(wish, &key, &change, last)?;
-        Ok(AfterCommand { told, then: Some(Then { key, state: after, until: last + 1 }) })
+        let change = Change { before, after: after.clone(), events: 0, last };
+        let told = self.tell(wish, &key, &change)?;
+        Ok(AfterCommand { told, last, then: Some(Then { key, state: after, until: last + 1 }) })
     }
 
     /// Whether telling of a change needs no disk.
@@ -239,7 +246,6 @@ impl Reader {
         wish: &Wish,
         key: &StreamKey,
         change: &Change,
-        sequence: u64,
     ) -> Result<Option<v1::WatchedStream>, PastError> {
         let matches = |state: &StreamState| {
             state.life.as_ref().is_some_and(|stream| wish.selector.matches(&stream.labels))
@@ -251,7 +257,7 @@ impl Reader {
             (true, false) => (v1::StreamChange::Deleted, &change.before),
         };
         let stream = self.show(wish, key, state)?;
-        Ok(Some(v1::WatchedStream { change: told.into(), stream, sequence }))
+        Ok(Some(v1::WatchedStream { change: told.into(), stream, sequence: change.last }))
     }
 
     /// A stream as a state has it, with the histories that belong to it.
@@ -277,7 +283,7 @@ impl Reader {
 }
 
 /// Keeps of events in their order what is asked for. Where streams are told, the first of a command's events that passes stands
-/// for the command: it may stop within one.
+/// for what the command made of its stream: it may stop within that.
 pub(super) struct Sieve<'a> {
     filter: &'a Filter,
     whole_runs: bool,
@@ -295,7 +301,7 @@ impl<'a> Sieve<'a> {
     pub(super) fn look_at(&mut self, told: Arc<Told>) {
         self.up_to = told.event.sequence;
         let stands_already =
-            || self.whole_runs && self.told.back().is_some_and(|before| before.run() == told.run());
+            || self.whole_runs && self.told.back().is_some_and(|before| before.is_of_one_change(&told));
         if !self.filter.passes(&told) || stands_already() {
             return;
         }

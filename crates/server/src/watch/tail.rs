@@ -40,6 +40,10 @@ pub(crate) struct Change {
     pub(crate) before: Arc<StreamState>,
     /// After its last event.
     pub(crate) after: Arc<StreamState>,
+    /// How many events of the command are the stream's. They stand together.
+    pub(crate) events: usize,
+    /// Sequence of the last of them.
+    pub(crate) last: u64,
 }
 
 impl Told {
@@ -55,6 +59,12 @@ impl Told {
         (run.first_sequence, run.first_sequence + u64::from(run.length.max(1)) - 1)
     }
 
+    /// Whether both are of one stream and one command.
+    pub(crate) fn is_of_one_change(&self, other: &Self) -> bool {
+        let (this, that) = (&self.event, &other.event);
+        self.run() == other.run() && (&this.namespace, &this.stream) == (&that.namespace, &that.stream)
+    }
+
     /// The event alone. Whoever holds it for long is not to hold two states of a stream of ten thousand tags with it.
     pub(crate) fn without_change(&self) -> Self {
         Self { event: self.event.clone(), kind: self.kind, size: self.size, change: None }
@@ -67,8 +77,9 @@ impl Told {
     }
 
     fn weight(&self) -> usize {
-        // All events of a run share its states.
-        let states = if self.run().1 == self.event.sequence { self.states() } else { 0 };
+        // All events that a command made of a stream share its states.
+        let is_last = self.change.as_ref().is_some_and(|change| change.last == self.event.sequence);
+        let states = if is_last { self.states() } else { 0 };
         // Decoded, each text is an allocation of its own.
         EVENT_BYTES + 2 * self.size + states
     }
@@ -103,14 +114,15 @@ impl Tail {
         self.position.send_replace(position);
     }
 
-    /// Tells of runs that follow the position, and of what each made of its stream. To be called when they are durable and
-    /// every read sees them: from here on watchers hear of them.
+    /// Tells of runs that follow the position, and of what they made of their streams, in the order of the events. To be
+    /// called when they are durable and every read sees them: from here on watchers hear of them.
     pub(crate) fn tell(&self, runs: &[Run], changes: Vec<Change>) {
         let mut ring = self.ring();
         let mut position = *self.position.borrow();
-        for (run, change) in runs.iter().zip(changes) {
+        let mut events = runs.iter().flatten();
+        for change in changes {
             let change = Arc::new(change);
-            for stored in run {
+            for stored in events.by_ref().take(change.events) {
                 let told = Told::decode(stored, Some(change.clone()));
                 let told = told.expect("it was encoded by this process a moment ago");
                 position += 1;
@@ -205,12 +217,15 @@ mod tests {
         })
     }
 
+    fn change(last: u64) -> Change {
+        Change { before: Arc::default(), after: Arc::default(), events: 1, last }
+    }
+
     fn told(events: u64, bytes: usize) -> Tail {
         let tail = Tail::new(Duration::from_millis(20));
         tail.begin(10);
         for sequence in 11..=10 + events {
-            let change = Change { before: Arc::default(), after: Arc::default() };
-            tail.tell(&[vec![stored(sequence, bytes)]], vec![change]);
+            tail.tell(&[vec![stored(sequence, bytes)]], vec![change(sequence)]);
         }
         tail
     }
@@ -254,8 +269,7 @@ mod tests {
         let tail = told(1, 1);
         let began = Instant::now();
         std::thread::sleep(Duration::from_millis(50));
-        let change = Change { before: Arc::default(), after: Arc::default() };
-        tail.tell(&[vec![stored(12, 1)]], vec![change]);
+        tail.tell(&[vec![stored(12, 1)]], vec![change(12)]);
         assert_eq!(tail.came(10), None, "before anybody looked");
         assert!(tail.came(12).is_some_and(|came| came.duration_since(began) >= Duration::from_millis(50)));
     }

@@ -143,15 +143,17 @@ impl Watcher {
     async fn follow(&mut self) -> Result<Found, End> {
         loop {
             while let Some(told) = self.page.pop_front() {
-                let answer = if self.wish.streams {
-                    self.after_command(&told).await?.map(Answer::Stream)
-                } else {
-                    Some(Answer::Event(told.event.as_ref().clone()))
-                };
-                if let Some(answer) = answer {
-                    return Ok(Found { answer, event: Some(told.event.sequence), since: self.read });
+                let event = Some(told.event.sequence);
+                if !self.wish.streams {
+                    let answer = Answer::Event(told.event.as_ref().clone());
+                    return Ok(Found { answer, event, since: self.read });
                 }
-                self.settled = told.run().1;
+                match self.after_command(&told).await? {
+                    (Some(stream), _) => {
+                        return Ok(Found { answer: Answer::Stream(stream), event, since: self.read });
+                    }
+                    (None, last) => self.settled = last,
+                }
             }
             self.settled = self.settled.max(self.up_to);
             let due = self.pace.due();
@@ -201,8 +203,8 @@ impl Watcher {
         (self.page, self.up_to) = (page.told, page.up_to);
     }
 
-    /// The stream that a command has changed, if there is something to tell of it.
-    async fn after_command(&mut self, told: &Arc<Told>) -> Result<Option<v1::WatchedStream>, End> {
+    /// The stream that a command has changed, if there is something to tell of it, and the last event of that change.
+    async fn after_command(&mut self, told: &Arc<Told>) -> Result<(Option<v1::WatchedStream>, u64), End> {
         let then = self.then.take();
         let after = if Reader::is_at_hand(&self.wish, told) {
             self.shared.reader.after_command(&self.wish, told, then)?
@@ -211,7 +213,7 @@ impl Watcher {
             self.read(move |reader, wish| reader.after_command(wish, &told, then)).await?
         };
         self.then = after.then;
-        Ok(after.told)
+        Ok((after.told, after.last))
     }
 
     /// Reads what only the disk knows.
