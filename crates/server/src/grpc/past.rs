@@ -26,7 +26,7 @@ impl Services {
         self.past().stream_until(key, end).map_err(|error| errors::past(&error))
     }
 
-    fn past(&self) -> Past {
+    pub(super) fn past(&self) -> Past {
         Past { log: self.log.clone(), view: self.view.clone() }
     }
 }
