@@ -185,6 +185,7 @@ pub(crate) mod tests {
                 import_failure: status.import_failure,
                 history_length: status.history_length,
                 items: status.items,
+                hold: status.hold,
             }
         };
         let tags: BTreeSet<&str> = stream
