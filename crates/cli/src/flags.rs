@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, Error};
 
 use crate::failure::Failure;
+use crate::moment::{self, When};
 
 /// Reads `--flag=VALUE` of a flag that is on or off, in Go's spellings.
 pub(crate) fn on_off(text: &str) -> Result<bool, String> {
@@ -14,6 +15,22 @@ pub(crate) fn on_off(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax")),
+    }
+}
+
+// No doc comment: clap would take it for that of the command which has the flag.
+#[derive(clap::Args)]
+pub(crate) struct At {
+    /// As everything was at a moment: a sequence such as 1234, a time such as 2026-11-27T14:03:05Z or 'yesterday 14:03',
+    /// or '2h ago'
+    #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true)]
+    at: Option<When>,
+}
+
+impl At {
+    /// The moment that is meant.
+    pub(crate) fn when(&self) -> When {
+        self.at.unwrap_or(When::Now)
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `follow`   | a watch that goes on over lost connections                      |
 //! | `failure`  | how everything that goes wrong is told                          |
 //! | `kinds`    | the words for kinds of objects, and names of them               |
+//! | `moment`   | moments as people write them                                    |
 //! | `k8s`      | the objects as the Kubernetes API would show them               |
 //! | `print`    | text: tables, descriptions, JSON, YAML, templates. Pure.        |
 
@@ -24,6 +25,7 @@ mod flags;
 mod follow;
 mod k8s;
 mod kinds;
+mod moment;
 mod print;
 #[cfg(test)]
 mod recorded;

@@ -160,7 +160,13 @@ fn tag_status(value: &Value) -> TagStatus {
         generation: condition["generation"].as_i64().unwrap_or(0),
         last_transition_time: time(&condition["lastTransitionTime"]),
     });
-    TagStatus { tag: text(&value["tag"]), history_length: items.len() as u64, items, import_failure }
+    TagStatus {
+        tag: text(&value["tag"]),
+        history_length: items.len() as u64,
+        items,
+        import_failure,
+        hold: None,
+    }
 }
 
 /// An image from the API's JSON, as the server would give it.

@@ -88,27 +88,36 @@ impl TagService for Services {
         self.in_turn(request.at.is_some(), move |services| services.tag_as_asked(&request)).await
     }
 
-    async fn promote(&self, _: Request<v1::PromoteRequest>) -> Result<Response<v1::PromoteResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn promote(
+        &self,
+        request: Request<v1::PromoteRequest>,
+    ) -> Result<Response<v1::PromoteResponse>, Status> {
+        self.promote_tags(request).await.map(Response::new)
     }
 
     async fn rollback(
         &self,
-        _: Request<v1::RollbackRequest>,
+        request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.roll_back(request).await.map(Response::new)
     }
 
-    async fn hold(&self, _: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        self.hold_tag(request).await.map(Response::new)
     }
 
-    async fn release(&self, _: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        self.release_tag(request).await.map(Response::new)
     }
 
-    async fn restore(&self, _: Request<v1::RestoreRequest>) -> Result<Response<v1::RestoreResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<v1::RestoreResponse>, Status> {
+        self.bring_back(request).await.map(Response::new)
     }
 }
 
@@ -130,7 +139,7 @@ fn namespace_of(request: &v1::SetTagRequest) -> Result<(), Refusal> {
 }
 
 /// The stream of a tag that is to be looked at or deleted. A stream that cannot exist is reported as its tag's.
-fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
+pub(super) fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
     match convert::existing(namespace, name) {
         Err(Refusal::NotFound { name, resource }) if resource != "namespaces" => {
             Err(errors::refused(&Refusal::NotFound {

@@ -75,7 +75,7 @@ impl Services {
         &self,
         request: &v1::ListEntriesRequest,
     ) -> Result<v1::ListEntriesResponse, Status> {
-        let wish = self.wish(request)?;
+        let wish = self.entries_asked_for(request)?;
         self.refuse_unknown(&wish.scope)?;
         if let Scope::Namespace(namespace) = &wish.scope
             && self.view.names(Some(namespace), None, 1).is_empty()
@@ -85,7 +85,7 @@ impl Services {
         self.past().entries(&wish).map_err(|error| errors::past(&error))
     }
 
-    fn wish(&self, request: &v1::ListEntriesRequest) -> Result<Wish, Status> {
+    fn entries_asked_for(&self, request: &v1::ListEntriesRequest) -> Result<Wish, Status> {
         let kinds: Result<Vec<Kind>, _> = request.kinds.iter().map(|text| text.parse()).collect();
         let kinds =
             kinds.map_err(|error: tagtrail_api::kind::UnknownKind| errors::usage(error.to_string()))?;
