@@ -13,6 +13,8 @@ mod diff;
 mod entries;
 mod entry;
 mod prefix;
+#[cfg(test)]
+mod tests;
 mod whereabouts;
 mod why;
 
