@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tonic::Code;
 
 use crate::api::Api;
-use crate::pool::{Pool, image, set};
+use crate::pool::{Pool, image};
 use crate::storm::{Chance, connect};
 
 const TAGS: usize = 50;
