@@ -11,8 +11,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
-    admin, annotate, completion, create, delete, describe, events, get, import_image, label, project, serve,
-    set, status, tag, version, watch,
+    admin, annotate, completion, create, delete, describe, events, get, history, import_image, label,
+    project, serve, set, status, tag, version, watch,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -88,6 +88,8 @@ enum ClientCommand {
     Get(get::Args),
     /// Tell all about objects
     Describe(describe::Args),
+    /// Show everything that ever happened to a tag or an image stream
+    History(history::Args),
     /// Delete image streams, tags or secrets
     Delete(delete::Args),
     /// Create an image stream, a tag or a pull secret
@@ -190,6 +192,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), F
         ClientCommand::Tag(args) => tag::run(args, context).await,
         ClientCommand::Get(args) => get::run(args, context).await,
         ClientCommand::Describe(args) => describe::run(args, context).await,
+        ClientCommand::History(args) => history::run(args, context).await,
         ClientCommand::Delete(args) => delete::run(args, context).await,
         ClientCommand::Create(args) => create::run(args, context).await,
         ClientCommand::Set(args) => set::run(args, context).await,

@@ -10,6 +10,7 @@ pub(crate) mod events;
 mod finder;
 pub(crate) mod get;
 mod get_watch;
+pub(crate) mod history;
 pub(crate) mod import_image;
 pub(crate) mod label;
 mod metadata;

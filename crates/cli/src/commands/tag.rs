@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::kinds::stream_and_tag;
+use crate::places::namespaced;
 
 /// Point a tag at an image: a container image, another tag (its present image, or with --alias whatever it will
 /// point to), or an image of a stream. With -d, delete tags.
@@ -205,12 +206,9 @@ struct Destination {
 }
 
 fn destinations(words: &[String], namespace: &str) -> Destinations {
-    let parse = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
-        [text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
-        ["", _] => Err(format!("invalid namespace \"\" for image stream \"{word}\"")),
-        [_, ""] => Err(format!("invalid name \"\" for image stream \"{word}\"")),
-        [namespace, text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
-        _ => Err(format!("invalid image stream \"{word}\"")),
+    let parse = |word: &String| {
+        let (namespace, text) = namespaced(word, namespace)?;
+        Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() })
     };
     words.iter().map(parse).collect()
 }

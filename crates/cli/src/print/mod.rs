@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod describe;
 pub(crate) mod events;
 pub(crate) mod go;
+pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
