@@ -11,8 +11,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
-    admin, annotate, completion, create, delete, describe, events, get, history, import_image, label,
-    project, serve, set, status, tag, version, watch,
+    admin, annotate, completion, create, delete, describe, events, get, history, hold, import_image, label,
+    project, promote, restore, rollback, serve, set, status, tag, version, watch,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -84,6 +84,16 @@ enum ClientCommand {
     ImportImage(import_image::Args),
     /// Point a tag at an image, or delete tags
     Tag(tag::Args),
+    /// Point several tags at what others point to: all of them or none
+    Promote(promote::Args),
+    /// Take a tag back to what it has pointed to, and hold it there
+    Rollback(rollback::Args),
+    /// Hold a tag where it is
+    Hold(hold::HoldArgs),
+    /// Release tags that are held
+    Release(hold::ReleaseArgs),
+    /// Bring back a deleted tag or image stream
+    Restore(restore::Args),
     /// Show objects: is, istag, itag, isimage, image, schedule, secret
     Get(get::Args),
     /// Tell all about objects
@@ -190,6 +200,11 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), F
     match command {
         ClientCommand::ImportImage(args) => import_image::run(args, context).await,
         ClientCommand::Tag(args) => tag::run(args, context).await,
+        ClientCommand::Promote(args) => promote::run(args, context).await,
+        ClientCommand::Rollback(args) => rollback::run(args, context).await,
+        ClientCommand::Hold(args) => hold::hold(args, context).await,
+        ClientCommand::Release(args) => hold::release(args, context).await,
+        ClientCommand::Restore(args) => restore::run(args, context).await,
         ClientCommand::Get(args) => get::run(args, context).await,
         ClientCommand::Describe(args) => describe::run(args, context).await,
         ClientCommand::History(args) => history::run(args, context).await,
