@@ -224,7 +224,8 @@ fn is_idempotent(live: &Live, wish: &Wish) -> bool {
                 .is_some_and(|s| !set.alias && s.followed_tag(&key(*stream)).as_ref() == Some(&set.tag));
             !set.create && !itself && source.is_none_or(|source| source.kind != SourceKind::DockerImage)
         }
-        Wish::Plain(_, Command::Import(_)) => true,
+        Wish::Plain(_, Command::Import(_) | Command::Hold { .. } | Command::Restore(_)) => true,
+        Wish::Plain(_, Command::Rollback(_) | Command::Release { .. }) => false,
         // An import that only changed the mode asks once more (spec §2.2).
         Wish::Import { stream, .. } | Wish::Pending { stream, .. } => {
             let state = live.model.stream(&key(*stream));
@@ -256,7 +257,7 @@ fn any_wish() -> impl Strategy<Value = Wish> {
             Wish::Plain(stream, Command::UpdateMetadata(update))
         }),
         2 => (streams.clone(), 0..5u8).prop_map(|(stream, name)| {
-            Wish::Plain(stream, Command::DeleteTag { tag: tag(name).to_string() })
+            Wish::Plain(stream, Command::DeleteTag { tag: tag(name).to_string(), expect: None })
         }),
         12 => (streams.clone(), any_set_tag()).prop_map(|(stream, set)| Wish::Plain(stream, Command::SetTag(set))),
         8 => (streams.clone(), option::of(0..5u8), option::of(0..4u8), any_policy(), answers())
@@ -293,6 +294,7 @@ fn any_set_tag() -> impl Strategy<Value = SetTag> {
             reference_policy: if local { ReferencePolicy::Local } else { ReferencePolicy::Source },
             annotations: BTreeMap::new(),
             create,
+            expect: None,
         },
     )
 }

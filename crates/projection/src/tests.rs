@@ -47,6 +47,7 @@ fn moved(n: u64, digit: char) -> Fact {
         replaces_sequence: 0,
         cause: MoveCause::Tag,
         source: String::new(),
+        copied_from: 0,
     }))
 }
 

@@ -482,15 +482,10 @@ impl View {
         self.stage().find_image(key, prefix)
     }
 
-    /// All images in the history of a stream, once each.
+    /// All images in the history of a stream, once each: see [`Look::stream_images`].
     #[must_use]
     pub fn stream_images(&self, key: &StreamKey) -> Vec<Digest> {
-        let mut digests: Vec<Digest> = self
-            .scan(&keys::stream(keys::STREAM_IMAGE, key))
-            .filter_map(|(row, _)| keys::texts(&row).nth(2).and_then(|text| Digest::parse(text).ok()))
-            .collect();
-        digests.dedup();
-        digests
+        self.look().stream_images(key)
     }
 
     /// What is known of an image.

@@ -106,7 +106,7 @@ impl Write {
                 tags.set_tag(request).await?.into_inner().result
             }
             What::DeleteTag => {
-                let request = DeleteTagRequest { namespace, name, tag, write };
+                let request = DeleteTagRequest { namespace, name, tag, expected_image: String::new(), write };
                 tags.delete_tag(request).await?.into_inner().result
             }
             What::SetLookupPolicy => {

@@ -17,7 +17,7 @@
 //! `retry` tries the tags again that failed and are not on the schedule. Answers go to the planned images in turn: `A`,
 //! or `!Reason`, `!Reason:message`, and `!Reason:message:busy` for another kind of failure. For a repository
 //! `v1:A v2:!Reason +3`, the last being tags left out, or `!Reason` where all of it failed; for an index kept whole
-//! `L(AB)`, for an image chosen from one `A<L`. `--expect=N` after any command expects a revision.
+//! `L(AB)`, for an image chosen from one `A<L`. `--at-revision=N` after any command expects a revision.
 //!
 //! Facts are told as `G<generation>: fact; fact`. `a := x.io/a:1 g1` sets what a tag follows. On its history `+` is
 //! a new item on top, `~` an item edited in place, `=` one renewed: `a + x.io/a@A g1`, and behind it `<L` the index.
@@ -26,7 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tagtrail_domain::apply::Position;
 use tagtrail_domain::check::{self, Reason};
-use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata};
+use tagtrail_domain::command::{
+    Expectation, Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata,
+};
 use tagtrail_domain::event::{HistoryChange, MoveCause};
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage, PlannedRepository};
 use tagtrail_domain::tag::{
@@ -101,7 +103,7 @@ impl Story {
             now,
             next_sequence: self.sequence + 1,
             fresh_uids: vec![format!("uid-{}", self.commands)],
-            expected_revision: words.option("expect").map(|n| n.parse().expect("a revision")),
+            expected_revision: words.option("at-revision").map(|n| n.parse().expect("a revision")),
             internal_registry: Some(INTERNAL.into()),
         };
         match decide(&self.model, &key, &context, &wish) {
@@ -235,6 +237,12 @@ impl<'a> Words<'a> {
         ImportPolicy { insecure: self.has("insecure"), scheduled: self.has("scheduled"), mode, interval }
     }
 
+    /// What the tag must point to: `--expect=A`, or `--expect=none`.
+    fn expectation(&self) -> Option<Expectation> {
+        let image = |text: &str| Expectation::Image(digest(text.chars().next().expect("an image")));
+        self.option("expect").map(|text| if text == "none" { Expectation::Nothing } else { image(text) })
+    }
+
     fn reference_policy(&self) -> ReferencePolicy {
         if self.has("local") { ReferencePolicy::Local } else { ReferencePolicy::Source }
     }
@@ -268,7 +276,7 @@ impl<'a> Words<'a> {
             }
             "delete" => Command::DeleteStream,
             "lookup" => Command::SetLookupPolicy { local: self.plain[2] == "on" },
-            "untag" => Command::DeleteTag { tag: tag.expect("a tag").into() },
+            "untag" => Command::DeleteTag { tag: tag.expect("a tag").into(), expect: self.expectation() },
             "tag" => Command::SetTag(SetTag {
                 tag: TagName::parse(tag.expect("a tag")).map_err(|error| Refusal::bad_name(&error))?,
                 source: source(self.plain[1]),
@@ -278,6 +286,7 @@ impl<'a> Words<'a> {
                 reference_policy: self.reference_policy(),
                 annotations: self.entries(3).0,
                 create: self.has("create"),
+                expect: self.expectation(),
             }),
             "annotate" | "label" => {
                 let (set, remove) = self.entries(2);
@@ -462,6 +471,8 @@ fn say_refusal(refusal: &Refusal) -> String {
         Refusal::NotFound { .. } => "not found".into(),
         Refusal::AlreadyExists { .. } => "exists".into(),
         Refusal::Conflict(_) => "conflict".into(),
+        Refusal::Moved { image, sequence, .. } => format!("is {} #{sequence}", letters(image)),
+        Refusal::Held(_) => "held".into(),
         Refusal::RequestIdReused(_) => "request id reused".into(),
         Refusal::Invalid { subject, .. } => format!("invalid {} {}", subject.kind, subject.name),
         Refusal::BadRequest(_) => "bad request".into(),
@@ -505,9 +516,14 @@ fn say_fact(fact: &Fact) -> String {
                 MoveCause::Import | MoveCause::Tag => String::new(),
                 MoveCause::ScheduledImport => " by schedule".into(),
                 MoveCause::Alias(source) => format!(" with {source}"),
+                MoveCause::Rollback => " back".into(),
             };
             format!("{} {sign} {}{cause}", moved.tag, say_item(&moved.item))
         }
+        Fact::MoveWithheld(withheld) => format!("{} withheld", withheld.tag),
+        Fact::TagHeld { tag, .. } => format!("{tag} held"),
+        Fact::TagReleased { tag, .. } => format!("{tag} released"),
+        Fact::TagRestored(restored) => format!("{} restored", restored.tag),
         Fact::ImportFailed { tag, failure, generation, .. } => {
             format!("{tag} !{} g{generation}", failure.reason)
         }

@@ -185,11 +185,11 @@ fn an_expected_revision() {
             "refused (conflict): Operation cannot be fulfilled on imagestreams.image.openshift.io \"p\": the image stream {is}, not at revision {expected}; look again and retry"
         )
     };
-    check("create p", "lookup p on --expect=1", "G2: lookup on");
-    check("create p; lookup p on", "lookup p off --expect=1", &conflict("is at revision 2", 1));
-    check("", "create p --expect=0", "G1: created"); // 0: it must not exist.
-    check("create p", "tag - p:a --expect=0", &conflict("is at revision 1", 0));
-    check("", "tag - p:a --expect=1", &conflict("does not exist", 1));
-    check("create p; delete p", "create p --expect=0", "G1: created");
-    check("create p; delete p", "create p --expect=2", &conflict("does not exist", 2));
+    check("create p", "lookup p on --at-revision=1", "G2: lookup on");
+    check("create p; lookup p on", "lookup p off --at-revision=1", &conflict("is at revision 2", 1));
+    check("", "create p --at-revision=0", "G1: created"); // 0: it must not exist.
+    check("create p", "tag - p:a --at-revision=0", &conflict("is at revision 1", 0));
+    check("", "tag - p:a --at-revision=1", &conflict("does not exist", 1));
+    check("create p; delete p", "create p --at-revision=0", "G1: created");
+    check("create p; delete p", "create p --at-revision=2", &conflict("does not exist", 2));
 }

@@ -101,7 +101,7 @@ fn a_stream_that_came_into_being() {
     );
     check(
         &format!("{ask}; create p"),
-        "land --expect=0",
+        "land --at-revision=0",
         "refused (conflict): Operation cannot be fulfilled on imagestreams.image.openshift.io \"p\": the image stream is at revision 1, not at revision 0; look again and retry",
     );
 }

@@ -3,8 +3,9 @@
 //! `tests/golden/v1` holds the bytes of one event of every kind of fact, with every field filled, as the first version
 //! stored them. The files are never changed. A new kind of fact gets a file of its own beside them: add it to [`golden`],
 //! run the test with `TAGTRAIL_NEW_GOLDEN=1`, and it writes what is missing. A new field gets a new folder, with all
-//! fields filled again, beside the old ones: `v2` has the interval of an import policy and the index of a history item,
-//! see [`golden_v2`].
+//! fields filled again, beside the old ones: `v2` has the interval of an import policy and the index of a history item
+//! ([`golden_v2`]), `v3` the trace context of the envelope, `v4` what an item was copied from and the images of an index
+//! ([`golden_v4`]).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,8 +15,10 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tagtrail_domain::event::{
-    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, Run, TagMoved,
+    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, MoveWithheld, Run,
+    TagMoved, TagRestored,
 };
+use tagtrail_domain::state::HoldTerms;
 use tagtrail_domain::tag::{
     Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
@@ -46,6 +49,10 @@ fn kind(fact: &Fact) -> &'static str {
         Fact::ImageRecorded(_) => "image_recorded",
         Fact::ImportFinished(_) => "import_finished",
         Fact::RepositoryImportFailed { .. } => "repository_import_failed",
+        Fact::TagHeld { .. } => "tag_held",
+        Fact::TagReleased { .. } => "tag_released",
+        Fact::MoveWithheld(_) => "move_withheld",
+        Fact::TagRestored(_) => "tag_restored",
     }
 }
 
@@ -78,7 +85,24 @@ fn golden_v3() -> Vec<Recorded> {
     created.map(|event| Recorded { traceparent, ..event }).into_iter().collect()
 }
 
-/// The events in the golden files of the first version.
+/// The fourth version: a move says what its item was copied from, and may take a tag back; an image index names its images.
+fn golden_v4() -> Vec<Recorded> {
+    let digest = |digit: &str| Digest::parse(&format!("sha256:{}", digit.repeat(64))).expect("valid");
+    let with_new_fields = |mut event: Recorded| {
+        match &mut event.event.fact {
+            Fact::TagMoved(moved) => {
+                moved.cause = MoveCause::Rollback;
+                moved.copied_from = 17;
+            }
+            Fact::ImageRecorded(image) => image.manifests = vec![digest("e"), digest("f")],
+            _ => return None,
+        }
+        Some(event)
+    };
+    golden().into_iter().filter_map(with_new_fields).collect()
+}
+
+/// The events in the golden files of the first version, and of the kinds that have come since.
 fn golden() -> Vec<Recorded> {
     let tag = |text: &str| TagName::parse(text).expect("valid");
     let digest = |digit: &str| Digest::parse(&format!("sha256:{}", digit.repeat(64))).expect("valid");
@@ -97,6 +121,13 @@ fn golden() -> Vec<Recorded> {
         media_type: "application/vnd.oci.image.manifest.v1+json".into(),
         platform: Some(platform()),
         index: None,
+    };
+    let from_index =
+        |digit: &str, generation| HistoryItem { index: Some(digest("d")), ..item(digit, generation) };
+    let terms = || HoldTerms {
+        held_by: "ana@laptop".into(),
+        reason: "release 1.0 first".into(),
+        expires_at: Some(at(1_700_090_000)),
     };
     let facts = vec![
         Fact::StreamCreated { lookup_local: true, labels: labels(), annotations: annotations() },
@@ -132,6 +163,7 @@ fn golden() -> Vec<Recorded> {
             replaces_sequence: 40,
             cause: MoveCause::Alias(tag("1.0")),
             source: "app:1.0".into(),
+            copied_from: 0,
         })),
         Fact::ImportFailed {
             tag: tag("latest"),
@@ -152,6 +184,7 @@ fn golden() -> Vec<Recorded> {
             size: 123_456_789_012,
             platform: Some(platform()),
             built_at: Some(at(1_600_000_000)),
+            manifests: Vec::new(),
         })),
         Fact::ImportFinished(Box::new(ImportFinished {
             checked_at: at(1_700_000_001),
@@ -171,6 +204,38 @@ fn golden() -> Vec<Recorded> {
                 message: "you may not have access to the container image".into(),
             },
         },
+        Fact::TagHeld { tag: tag("latest"), terms: terms() },
+        Fact::TagReleased { tag: tag("latest"), expired: true },
+        Fact::MoveWithheld(Box::new(MoveWithheld {
+            tag: tag("latest"),
+            item: from_index("b", 8),
+            cause: MoveCause::Alias(tag("1.0")),
+            source: "app:1.0".into(),
+            copied_from: 38,
+        })),
+        Fact::TagRestored(Box::new(TagRestored {
+            tag: tag("latest"),
+            spec: Some(TagSpec {
+                source: Some(TagSource {
+                    kind: SourceKind::DockerImage,
+                    namespace: None,
+                    name: "quay.io/acme/app:latest".into(),
+                }),
+                reference: true,
+                generation: 7,
+                import_policy: ImportPolicy {
+                    insecure: true,
+                    scheduled: true,
+                    mode: ImportMode::PreserveOriginal,
+                    interval: Some(Interval::parse("1h30m").expect("valid")),
+                },
+                reference_policy: ReferencePolicy::Local,
+                annotations: annotations(),
+            }),
+            items: vec![from_index("b", 7), from_index("a", 6)],
+            hold: Some(terms()),
+            as_of: 37,
+        })),
     ];
     let envelope = |fact| Recorded {
         sequence: 42,
@@ -196,6 +261,7 @@ fn golden_bytes_can_be_read_and_written_for_ever() {
     assert_eq!(kinds, kinds_of_the_proto(), "every kind of fact has its golden file");
     read_and_write(golden_v2(), "v2");
     read_and_write(golden_v3(), "v3");
+    read_and_write(golden_v4(), "v4");
 }
 
 /// Compares events with a folder of golden files, and gives the kinds of fact in it.
@@ -359,17 +425,22 @@ fn any_item() -> impl Strategy<Value = HistoryItem> {
     )
 }
 
-fn any_move() -> impl Strategy<Value = TagMoved> {
-    let change =
-        prop_oneof![Just(HistoryChange::Added), Just(HistoryChange::Replaced), Just(HistoryChange::Renewed)];
-    let cause = prop_oneof![
+fn any_cause() -> impl Strategy<Value = MoveCause> {
+    prop_oneof![
         Just(MoveCause::Import),
         Just(MoveCause::ScheduledImport),
         Just(MoveCause::Tag),
-        any_tag().prop_map(MoveCause::Alias)
-    ];
-    (any_tag(), any_item(), change, option::of(any_item()), any::<u64>(), cause, any_text()).prop_map(
-        |(tag, item, change, previous, replaces_sequence, cause, source)| TagMoved {
+        any_tag().prop_map(MoveCause::Alias),
+        Just(MoveCause::Rollback)
+    ]
+}
+
+fn any_move() -> impl Strategy<Value = TagMoved> {
+    let change =
+        prop_oneof![Just(HistoryChange::Added), Just(HistoryChange::Replaced), Just(HistoryChange::Renewed)];
+    let sequences = any::<(u64, u64)>();
+    (any_tag(), any_item(), change, option::of(any_item()), sequences, any_cause(), any_text()).prop_map(
+        |(tag, item, change, previous, (replaces_sequence, copied_from), cause, source)| TagMoved {
             tag,
             item,
             change,
@@ -377,8 +448,28 @@ fn any_move() -> impl Strategy<Value = TagMoved> {
             replaces_sequence,
             cause,
             source,
+            copied_from,
         },
     )
+}
+
+fn any_withheld() -> impl Strategy<Value = MoveWithheld> {
+    (any_tag(), any_item(), any_cause(), any_text(), any::<u64>()).prop_map(
+        |(tag, item, cause, source, copied_from)| MoveWithheld { tag, item, cause, source, copied_from },
+    )
+}
+
+fn any_terms() -> impl Strategy<Value = HoldTerms> {
+    (any_text(), any_text(), option::of(any_time())).prop_map(|(held_by, reason, expires_at)| HoldTerms {
+        held_by,
+        reason,
+        expires_at,
+    })
+}
+
+fn any_restored() -> impl Strategy<Value = TagRestored> {
+    (any_tag(), option::of(any_spec()), vec(any_item(), 0..4), option::of(any_terms()), any::<u64>())
+        .prop_map(|(tag, spec, items, hold, as_of)| TagRestored { tag, spec, items, hold, as_of })
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> {
@@ -398,8 +489,9 @@ fn any_failure() -> impl Strategy<Value = Failure> {
 
 fn any_image() -> impl Strategy<Value = ImageRecorded> {
     let texts = (any_digest(), any_text(), any_text(), option::of(any_digest()));
-    (texts, any::<i64>(), option::of(any_platform()), option::of(any_time())).prop_map(
-        |((digest, reference, media_type, config), size, platform, built_at)| ImageRecorded {
+    let manifests = vec(any_digest(), 0..4);
+    (texts, any::<i64>(), option::of(any_platform()), option::of(any_time()), manifests).prop_map(
+        |((digest, reference, media_type, config), size, platform, built_at, manifests)| ImageRecorded {
             digest,
             reference,
             media_type,
@@ -407,6 +499,7 @@ fn any_image() -> impl Strategy<Value = ImageRecorded> {
             size,
             platform,
             built_at,
+            manifests,
         },
     )
 }
@@ -446,6 +539,10 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         any_import().prop_map(|import| Fact::ImportFinished(Box::new(import))),
         (any_text(), any_failure())
             .prop_map(|(repository, failure)| Fact::RepositoryImportFailed { repository, failure }),
+        (any_tag(), any_terms()).prop_map(|(tag, terms)| Fact::TagHeld { tag, terms }),
+        (any_tag(), any::<bool>()).prop_map(|(tag, expired)| Fact::TagReleased { tag, expired }),
+        any_withheld().prop_map(|withheld| Fact::MoveWithheld(Box::new(withheld))),
+        any_restored().prop_map(|restored| Fact::TagRestored(Box::new(restored))),
     ]
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn any_wish() -> impl Strategy<Value = Wish> {
                 ..UpdateMetadata::default()
             }))
         }),
-        2 => (0..TAGS).prop_map(|name| What::Plain(Command::DeleteTag { tag: tag(name).to_string() })),
+        2 => (0..TAGS).prop_map(|name| What::Plain(Command::DeleteTag { tag: tag(name).to_string(), expect: None })),
         12 => any_set_tag().prop_map(|set| What::Plain(Command::SetTag(set))),
         8 => (option::of(0..TAGS), option::of(0..4u8), any_policy(), vec(0..8u8, 6))
             .prop_map(|(tag, from, policy, answers)| What::Import { tag, from, policy, answers }),
@@ -161,6 +161,7 @@ pub(crate) fn set_tag(name: u8, source: Option<TagSource>) -> SetTag {
         reference_policy: ReferencePolicy::Source,
         annotations: BTreeMap::new(),
         create: false,
+        expect: None,
     }
 }
 

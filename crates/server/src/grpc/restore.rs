@@ -52,8 +52,8 @@ impl Services {
             text => Some(TagName::parse(text).map_err(|_| no_tag(key, text))?),
         };
         refuse_existing(key, now.life.as_ref(), tag.as_ref())?;
-        let as_of = match request.at {
-            Some(at) => self.moment(at)?.sequence,
+        let as_of = match self.at(request.at.as_ref())? {
+            Some(at) => at.sequence,
             None => self.before_deletion(key, tag.as_ref())?,
         };
         let model = self.stream_until(key, as_of + 1)?;
@@ -74,13 +74,6 @@ impl Services {
         };
         let Stream { lookup_local, labels, annotations, .. } = stream.clone();
         Ok(Restore { lookup_local, labels, annotations, whole: tag.is_none(), tags, as_of })
-    }
-
-    fn moment(&self, at: v1::Moment) -> Result<v1::ShownMoment, Status> {
-        let Some(v1::moment::When::Sequence(sequence)) = at.when else {
-            return Err(Status::unimplemented("times"));
-        };
-        Ok(v1::ShownMoment { sequence, time: None })
     }
 
     /// The last event before the command that deleted a tag, or the stream, last.

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors, opened, past, result};
 use crate::convert;
+use crate::moment::At;
 
 /// The longest a caller may wait for an import.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -84,21 +85,7 @@ impl TagService for Services {
         request: Request<v1::GetTagRequest>,
     ) -> Result<Response<v1::GetTagResponse>, Status> {
         let request = request.into_inner();
-        let key = tag_of(&request.namespace, &request.name)?;
-        let shown = self.shown();
-        let state = shown.look.stream(&key);
-        let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
-        let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
-        let mut answer = answer.ok_or_else(missing)?;
-        // The writer need not wait for files.
-        drop(shown);
-        answer.image = self.image_of(&state, &tag)?;
-        // OpenShift's ImageStreamTag is a tag with an image; its ImageTag is any tag (spec §1.1).
-        if answer.image.is_none() && !request.allow_without_image {
-            return Err(missing());
-        }
-        Ok(Response::new(v1::GetTagResponse { tag: Some(answer), at: None }))
+        self.in_turn(request.at.is_some(), move |services| services.tag_as_asked(&request)).await
     }
 
     async fn promote(
@@ -165,6 +152,25 @@ pub(super) fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
 }
 
 impl Services {
+    fn tag_as_asked(&self, request: &v1::GetTagRequest) -> Result<v1::GetTagResponse, Status> {
+        let key = tag_of(&request.namespace, &request.name)?;
+        let at = self.at(request.at.as_ref())?;
+        let shown = self.shown_at(&key, at)?;
+        let state = shown.look.stream(&key);
+        let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
+        let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
+        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
+        let mut answer = answer.ok_or_else(missing)?;
+        // The writer need not wait for files.
+        drop(shown);
+        answer.image = self.image_of(&state, &tag)?;
+        // OpenShift's ImageStreamTag is a tag with an image; its ImageTag is any tag (spec §1.1).
+        if answer.image.is_none() && !request.allow_without_image {
+            return Err(missing());
+        }
+        Ok(v1::GetTagResponse { tag: Some(answer), at: at.map(At::shown) })
+    }
+
     /// The present image of a tag, if it has one.
     fn image_of(&self, state: &StreamState, tag: &TagName) -> Result<Option<v1::Image>, Status> {
         let current = state.life.as_ref().and_then(|stream| stream.tags.get(tag)?.current.as_ref());

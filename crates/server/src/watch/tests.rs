@@ -54,7 +54,7 @@ impl Bench {
     }
 
     async fn write(&self, stream: &str, command: Command) {
-        let write = Write { key: key(stream), command, origin: Origin::default() };
+        let write = Write::one(key(stream), command, Origin::default());
         // A refusal is an answer too.
         self.writer.write(write).await.ok();
     }
@@ -90,7 +90,7 @@ fn command(next: &mut impl FnMut(u64) -> u64) -> Command {
             overwrite: true,
             ..UpdateMetadata::default()
         }),
-        3 => Command::DeleteTag { tag: format!("v{}", next(3)) },
+        3 => Command::DeleteTag { tag: format!("v{}", next(3)), expect: None },
         _ => {
             let image = format!("registry.example/app:{}", next(1_000));
             point(&format!("v{}", next(3)), SourceKind::DockerImage, &image)
@@ -110,6 +110,7 @@ fn point(tag: &str, kind: SourceKind, name: &str) -> Command {
         reference_policy: ReferencePolicy::Source,
         annotations: Entries::new(),
         create: false,
+        expect: None,
     })
 }
 

@@ -100,7 +100,7 @@ impl Bench {
     }
 
     async fn write(&self, stream: &str, command: Command, origin: Origin) -> Result<Written, WriteError> {
-        self.writer.write(Write { key: key(stream), command, origin }).await
+        self.writer.write(Write::one(key(stream), command, origin)).await
     }
 
     /// What the events of the log are about, in order.
@@ -138,7 +138,7 @@ async fn many_share_a_commit_and_a_refusal_among_them_changes_nothing() {
     let names = ["a", "b", "a", "c"];
     let writes = names.map(|name| {
         let writer = bench.writer.clone();
-        let write = Write { key: key(name), command: create(), origin: Origin::default() };
+        let write = Write::one(key(name), create(), Origin::default());
         async move { writer.write(write).await }
     });
     let writes = futures_util::future::join_all(writes);
@@ -242,7 +242,7 @@ async fn a_pause_that_nobody_wants_any_more_holds_nobody_up() {
 async fn a_full_queue_says_so() {
     let bench = Bench::new();
     let write = |n: usize| {
-        let write = Write { key: key(&format!("s{n}")), command: create(), origin: Origin::default() };
+        let write = Write::one(key(&format!("s{n}")), create(), Origin::default());
         let writer = bench.writer.clone();
         async move { writer.write(write).await }
     };
@@ -258,7 +258,7 @@ async fn a_request_happens_once() {
     let mut bench = Bench::new();
     // The second is a repeat within the same group commit, the third another request under the same id.
     let writes = [1, 1, 2].map(|digest| {
-        let write = Write { key: key("a"), command: create(), origin: with_id("r", digest) };
+        let write = Write::one(key("a"), create(), with_id("r", digest));
         let writer = bench.writer.clone();
         async move { writer.write(write).await }
     });
@@ -318,6 +318,7 @@ async fn what_is_too_large_for_the_log_is_refused_and_the_next_goes_on() {
             reference_policy: ReferencePolicy::Source,
             annotations: Entries::new(),
             create: false,
+            expect: None,
         })
     };
     // A tag that many others follow moves them all, each with the reason why.

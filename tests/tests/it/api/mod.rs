@@ -106,11 +106,11 @@ fn delete(name: &str) -> DeleteImageStreamRequest {
 }
 
 fn get(name: &str) -> GetImageStreamRequest {
-    GetImageStreamRequest { namespace: HERE.into(), name: name.into(), history_limit: 0 }
+    GetImageStreamRequest { namespace: HERE.into(), name: name.into(), history_limit: 0, at: None }
 }
 
 fn describe(name: &str) -> DescribeImageStreamRequest {
-    DescribeImageStreamRequest { namespace: HERE.into(), name: name.into(), history_limit: 0 }
+    DescribeImageStreamRequest { namespace: HERE.into(), name: name.into(), history_limit: 0, at: None }
 }
 
 /// Only points at an image: no registry is asked.

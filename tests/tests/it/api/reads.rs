@@ -97,6 +97,7 @@ fn streams_page_by_page() {
                     page_size,
                     page_token,
                     history_limit: 0,
+                    at: None,
                 });
                 sizes.push(page.streams.len());
                 names.extend(page.streams.iter().map(|s| format!("{}/{}", s.namespace, s.name)));
@@ -163,6 +164,7 @@ fn a_long_history() {
         tag: "moving".into(),
         page_size,
         page_token: page_token.into(),
+        at: None,
     };
     for page_size in [0, 1_000, 400, 525] {
         let (mut images, mut token) = (Vec::new(), String::new());
@@ -236,8 +238,12 @@ fn images_by_digest() {
     }
 
     // An image of a stream may be named by the start of its digest, as long as that means one image.
-    let in_stream =
-        |id: &str| GetImageStreamImageRequest { namespace: HERE.into(), name: "app".into(), id: id.into() };
+    let in_stream = |id: &str| GetImageStreamImageRequest {
+        namespace: HERE.into(),
+        name: "app".into(),
+        id: id.into(),
+        at: None,
+    };
     for id in [&digest[..], &digest[..12], &digest[7..20], "sha256:"] {
         let found = api.ok(api.images().get_image_stream_image(in_stream(id))).image.expect("the image");
         assert_eq!(found.digest, digest, "{id}");

@@ -106,6 +106,7 @@ fn a_repeat_gets_the_first_answer() {
             namespace: HERE.into(),
             name: "app".into(),
             tag: "alias".into(),
+            expected_image: String::new(),
             write: under("8")
         }
     ));
