@@ -12,8 +12,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
-    admin, annotate, completion, create, delete, describe, diff, events, get, history, hold, import_image,
-    label, project, promote, restore, rollback, serve, set, status, tag, version, watch, whereabouts, why,
+    admin, annotate, bisect, completion, create, delete, describe, diff, events, get, history, hold,
+    import_image, label, project, promote, restore, rollback, serve, set, status, tag, version, watch,
+    whereabouts, why,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -110,6 +111,8 @@ enum ClientCommand {
     Why(why::Args),
     /// Compare two moments of an image stream, or two images
     Diff(diff::Args),
+    /// Find the move that brought the first bad image to a tag
+    Bisect(bisect::Args),
     /// Delete image streams, tags or secrets
     Delete(delete::Args),
     /// Create an image stream, a tag or a pull secret
@@ -229,6 +232,7 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), F
         ClientCommand::Where(args) => whereabouts::run(args, context).await,
         ClientCommand::Why(args) => why::run(args, context).await,
         ClientCommand::Diff(args) => diff::run(args, context).await,
+        ClientCommand::Bisect(args) => bisect::run(args, context).await,
         ClientCommand::Delete(args) => delete::run(args, context).await,
         ClientCommand::Create(args) => create::run(args, context).await,
         ClientCommand::Set(args) => set::run(args, context).await,
