@@ -34,8 +34,8 @@ pub(crate) struct Client {
     url: String,
     /// The moment that every read of what was is about.
     at: When,
-    /// The time of that moment, as the server's answers have told it.
-    shown: Cell<Option<prost_types::Timestamp>>,
+    /// That moment, as the server's answers have told it.
+    shown: Cell<Option<v1::ShownMoment>>,
 }
 
 macro_rules! service {
@@ -75,7 +75,7 @@ impl Client {
 
     /// The moment that ages count from: that of the answers, or now.
     pub(crate) fn now(&self) -> Now {
-        match (self.at, self.shown.get().as_ref().and_then(of_timestamp)) {
+        match (self.at, self.shown.get().and_then(|shown| of_timestamp(&shown.time?))) {
             (When::Now, _) => Now::by_the_clock(),
             (When::Time(time), _) | (When::Sequence(_), Some(time)) => Now(time),
             // Nothing was shown whose age could be told.
@@ -83,10 +83,13 @@ impl Client {
         }
     }
 
+    /// Which moment the answers have shown. `None`: now.
+    pub(crate) fn shown(&self) -> Option<v1::ShownMoment> {
+        self.shown.get()
+    }
+
     fn showed(&self, at: Option<v1::ShownMoment>) {
-        if let Some(time) = at.and_then(|at| at.time) {
-            self.shown.set(Some(time));
-        }
+        self.shown.set(at.or(self.shown.get()));
     }
 
     service! {

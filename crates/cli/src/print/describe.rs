@@ -74,7 +74,7 @@ fn block(text: &mut Sections, tag: &TagDescription, namespace: &str, now: Now) {
 }
 
 /// What a tag follows, in one line.
-fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
+pub(crate) fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
     let Some(spec) = spec else { return "no spec tag".into() };
     let Some(from) = &spec.source else { return "tag without source image".into() };
     let name = if from.namespace.is_empty() || from.namespace == namespace {
