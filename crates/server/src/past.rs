@@ -1,4 +1,5 @@
-//! The past, read from the log: streams as they were. The cost grows with a stream's own events alone.
+//! The past, read from the log: streams as they were. A stream is told from where the read model kept it last, a history from
+//! the moment back, so it costs the same however much has happened before or since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,9 +141,15 @@ impl Past {
         if now.sequence <= at {
             return Ok(now);
         }
+        let (kept, from) = self.kept(key, at);
+        self.state_until(key, kept, from, at + 1)
+    }
+
+    /// A stream as it was kept last, right after the event `at` or before, and the event from which on it is to be told.
+    pub(crate) fn kept(&self, key: &StreamKey, at: u64) -> (Arc<StreamState>, u64) {
         let kept = self.view.snapshot(key, at).unwrap_or_default();
         let from = kept.sequence + 1;
-        self.state_until(key, kept, from, at + 1)
+        (kept, from)
     }
 
     /// The same with as much of its histories as is asked for.
