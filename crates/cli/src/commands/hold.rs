@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::{Expect, Until};
 use crate::places::Place;
-use crate::print::age::exact;
+use crate::print::age::rfc3339;
 
 /// Hold a tag where it is: until it is released, imports, the schedule and the tags it follows do not move it, and nobody
 /// can set it. A held tag can be held anew, with another --reason or for another time.
@@ -44,7 +44,7 @@ pub(crate) async fn hold(args: HoldArgs, context: &mut Context) -> Result<(), Fa
     };
     let until = request.expires_at;
     let answer = client.tags().hold(request).await.map_err(|status| client.refusal(&status))?;
-    context.print(&held(&name, &answer.into_inner(), until.as_ref().map(exact).as_deref()))
+    context.print(&held(&name, &answer.into_inner(), until.as_ref().map(rfc3339).as_deref()))
 }
 
 /// Releases tags, one after another. The first that fails ends it; those before it stay released.

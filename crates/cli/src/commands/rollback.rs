@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::{Expect, Until};
 use crate::places::{Place, beginning_of_digest};
-use crate::print::age::exact;
+use crate::print::age::rfc3339;
 use crate::print::history::pointed_to;
 
 /// Take a tag back to an image it has pointed to, and hold it there: until it is released, nothing moves it but another
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     };
     let until = request.expires_at;
     let answer = client.tags().rollback(request).await.map_err(|status| client.refusal(&status))?;
-    let until = until.as_ref().map(exact);
+    let until = until.as_ref().map(rfc3339);
     context.print(&message(&name, &answer.into_inner(), until.as_deref(), args.dry_run))
 }
 
