@@ -71,8 +71,12 @@ async fn measure(calls: &Calls, server: &Server, moves: u64) {
         page_size: 100,
         ..Default::default()
     };
-    let why =
-        WhyRequest { namespace: "bench".into(), name: "app".into(), tag: "prod".into(), ..Default::default() };
+    let why = WhyRequest {
+        namespace: "bench".into(),
+        name: "app".into(),
+        tag: "prod".into(),
+        ..Default::default()
+    };
     let mut times: [Vec<Duration>; 5] = Default::default();
     for _ in 0..TURNS {
         times[0].push(time(calls.admin().get_status(GetStatusRequest {})).await);

@@ -348,7 +348,9 @@ fn value(event: &Event, item: Option<&tagtrail_api::v1::HistoryItem>) -> Bytes {
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use tagtrail_api::v1::{HistoryChange, HistoryItem, StreamDeleted, TagDeleted, TagMoved};
+    use tagtrail_api::v1::{
+        HistoryChange, HistoryItem, MoveWithheld, StreamDeleted, TagDeleted, TagHeld, TagMoved, TagRestored,
+    };
 
     use super::*;
 
@@ -410,6 +412,31 @@ mod tests {
         let end = Fact::StreamDeleted(StreamDeleted { tags: vec!["1.0".into(), "3".into()] });
         let again = [stored(7, "app", end), stored(8, "app", moved("3", "d", Added))];
         assert_eq!(in_words(&again), "7 test.app.1=2E0 gone, 8 test.app.3 d");
+    }
+
+    #[test]
+    fn a_tag_that_comes_back_has_its_key_again() {
+        let items = |images: &[&str]| {
+            let item = |image: &&str| HistoryItem { image: (*image).into(), ..HistoryItem::default() };
+            images.iter().map(item).collect()
+        };
+        let restored = |tag: &str, images: &[&str]| {
+            Fact::TagRestored(TagRestored { tag: tag.into(), items: items(images), ..TagRestored::default() })
+        };
+        // What it points to is the first of its items. One that pointed to nothing still has no key.
+        let events = [
+            stored(1, "app", deleted("1")),
+            stored(2, "app", restored("1", &["b", "a"])),
+            stored(3, "app", restored("2", &[])),
+        ];
+        assert_eq!(in_words(&events), "2 test.app.1 b");
+        // A hold changes nothing, nor does what it keeps away.
+        let withheld = MoveWithheld { tag: "1".into(), item: items(&["c"]).pop(), ..MoveWithheld::default() };
+        let events = [
+            stored(4, "app", Fact::TagHeld(TagHeld { tag: "1".into(), ..TagHeld::default() })),
+            stored(5, "app", Fact::MoveWithheld(withheld)),
+        ];
+        assert_eq!(in_words(&events), "");
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl Past {
         Ok(codec::decode(&stored.payload)?)
     }
 
+    /// One event in the words of the wire.
+    pub(crate) fn told_one(&self, sequence: u64) -> Result<v1::Event, PastError> {
+        self.told(&[sequence])?.pop().ok_or(PastError::Missing(sequence))
+    }
+
     /// Events in the words of the wire, by their sequences, which ascend.
     pub(crate) fn told(&self, sequences: &[u64]) -> Result<Vec<v1::Event>, PastError> {
         let mut events = Vec::with_capacity(sequences.len());

@@ -3,6 +3,7 @@
 //! after each one everything is looked at and kept.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tagtrail_api::v1::moment::When;
 use tagtrail_api::v1::*;
@@ -154,21 +155,15 @@ fn command(api: &Api, registry: &Faulty, pool: &Pool, chance: &mut Chance) -> (&
             write,
             ..Default::default()
         }))),
-        "hold" => {
-            came(
-                api.call(
-                    api.tags().hold(HoldRequest {
-                        namespace,
-                        name: name_text,
-                        tag: tag_text,
-                        expires_at: (chance.below(2) == 0)
-                            .then_some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 }),
-                        write,
-                        ..Default::default()
-                    }),
-                ),
-            )
-        }
+        "hold" => came(api.call(api.tags().hold(HoldRequest {
+            namespace,
+            name: name_text,
+            tag: tag_text,
+            expires_at:
+                (chance.below(2) == 0).then(|| (UNIX_EPOCH + Duration::from_secs(4_000_000_000)).into()),
+            write,
+            ..Default::default()
+        }))),
         "release" => came(api.call(api.tags().release(ReleaseRequest {
             namespace,
             name: name_text,

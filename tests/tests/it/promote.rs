@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tagtrail_api::v1::*;
@@ -17,14 +17,12 @@ use tokio::runtime::Runtime;
 use tonic::Code;
 
 use crate::api::Api;
-use crate::pool::{Pool, image, set};
+use crate::pool::{Pool, image};
 use crate::storm::{Chance, connect};
 
 const TAGS: usize = 50;
 /// How often the server is really killed.
 const KILLS: u64 = 25;
-/// The longest time from the call to the kill. Most are shorter.
-const KILL_WITHIN_US: u64 = 60_000;
 /// Bytes of a segment's header, of a record's, and of a frame's (docs/formats/journal.md).
 const RECORD_HEADER: usize = 24;
 const FRAME_HEADER: usize = 18;
@@ -151,11 +149,17 @@ fn a_killed_promotion_is_all_or_nothing() {
     let World { mut server, old, new, _registry } = world();
     let runtime = Runtime::new().expect("a runtime");
     let mut chance = Chance(7);
-    let (mut there, mut answered, mut cut_off, mut moved) = (old.clone(), 0, 0, 0);
+    // About as long as it takes by itself: some are cut off, and some answered.
+    let begun = Instant::now();
+    let api = Api::of(&server);
+    api.ok(api.tags().promote(promote(&new, &old)));
+    drop(api);
+    let most_us = u64::try_from(begun.elapsed().as_micros()).expect("soon") * 2;
+    let (mut there, mut answered, mut cut_off, mut moved) = (new.clone(), 0, 0, 0);
     for kill in 0..KILLS {
         let next = if there == old { &new } else { &old };
         let request = promote(next, &there);
-        let wait = Duration::from_micros(chance.below(KILL_WITHIN_US));
+        let wait = Duration::from_micros(chance.below(most_us));
         let answer = runtime.block_on(async {
             let mut tags = TagServiceClient::new(connect(&server).await);
             let call = tokio::spawn(async move { tags.promote(request).await });

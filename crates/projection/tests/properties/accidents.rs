@@ -192,6 +192,6 @@ fn a_move_changes_few_rows_however_long_the_history_is() {
         before.view.compare(&live.view, usize::MAX).1.len()
     };
     let few = rows_of_a_move(10);
-    assert!((1..10).contains(&few), "{few} rows");
+    assert!((1..=12).contains(&few), "{few} rows");
     assert_eq!(rows_of_a_move(10_000), few);
 }

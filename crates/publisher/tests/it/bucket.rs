@@ -41,6 +41,7 @@ fn folded(log: &dyn Log) -> BTreeMap<String, u64> {
     for sequence in 1..=log.head() {
         match event(sequence, 0).fact.unwrap() {
             Fact::TagMoved(moved) => _ = tags.insert(key(&moved.tag), sequence),
+            Fact::TagRestored(restored) => _ = tags.insert(key(&restored.tag), sequence),
             Fact::TagDeleted(deleted) => _ = tags.remove(&key(&deleted.tag)),
             Fact::StreamDeleted(_) => tags.clear(),
             _ => {}

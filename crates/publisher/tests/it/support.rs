@@ -11,7 +11,7 @@ use prost_types::Timestamp;
 use tagtrail_api::v1::event::Fact;
 use tagtrail_api::v1::{
     Event, Failure, HistoryChange, HistoryItem, ImportFailed, StreamCreated, StreamDeleted, TagDeleted,
-    TagMoved,
+    TagMoved, TagRestored,
 };
 use tagtrail_event_log::{Log, LogId, Options, SledLog};
 use tagtrail_publisher::{Connection, Observer, Publisher, Settings, Step, StreamSettings};
@@ -51,6 +51,11 @@ pub(crate) fn event(sequence: u64, seed: i64) -> Event {
         0 if sequence.is_multiple_of(14) => {
             Fact::StreamDeleted(StreamDeleted { tags: (0..3).map(|n| format!("v{n}.0")).collect() })
         }
+        0 => Fact::TagRestored(TagRestored {
+            tag: tag(),
+            items: vec![item(sequence), item(1)],
+            ..TagRestored::default()
+        }),
         _ => Fact::TagMoved(TagMoved {
             tag: tag(),
             item: Some(item(sequence)),

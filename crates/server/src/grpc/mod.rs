@@ -3,6 +3,7 @@
 mod admin;
 pub(crate) mod errors;
 mod events;
+mod history;
 mod holds;
 mod images;
 mod imports;
