@@ -18,14 +18,22 @@ use crate::places::Place;
 use crate::print::history::{Layout, pointed_to, time};
 use crate::print::{self, tabs};
 
+/// What a command that tests images has to know.
+const TESTS: &str = "\
+Each image is tested once. Without a COMMAND you are asked on the terminal. A COMMAND is told of the image by variables:
+  TAGTRAIL_IMAGE       its digest
+  TAGTRAIL_REFERENCE   where to pull it
+  TAGTRAIL_SEQUENCE    the event that brought it to the tag
+  TAGTRAIL_STREAM, TAGTRAIL_TAG
+It answers by its exit code, as with 'git bisect run': 0 is good, 125 cannot be tested, any other up to 127 is bad; from 128 \
+on, or killed by a signal, it ends the search.
+
+  tagtrail bisect app:prod --good 'last tuesday 14:00' -- ./selftest.sh";
+
 /// Find the move that brought the first bad image to a tag, between a moment at which its image was good and one at which it
 /// was bad. Each image is tested once: by a command, or by asking on the terminal.
-///
-/// The command is told of the image by TAGTRAIL_IMAGE (its digest), TAGTRAIL_REFERENCE (where to pull it), TAGTRAIL_SEQUENCE
-/// (the event that brought it), TAGTRAIL_STREAM and TAGTRAIL_TAG. It answers by its exit code, as with `git bisect run`: 0 for
-/// good, 125 for an image that cannot be tested, any other up to 127 for bad; from 128 on, the search ends.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = TESTS)]
 pub(crate) struct Args {
     /// The tag [default tag: latest]
     #[arg(value_name = "STREAM[:TAG]")]

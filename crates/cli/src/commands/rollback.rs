@@ -3,6 +3,7 @@
 use tagtrail_api::v1::rollback_request::To;
 use tagtrail_api::v1::{RollbackRequest, RollbackResponse};
 
+use crate::commands::hold::HOLDS;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::{Expect, Until};
@@ -13,6 +14,7 @@ use crate::print::history::pointed_to;
 /// Take a tag back to an image it has pointed to, and hold it there: until it is released, nothing moves it but another
 /// rollback. What it follows, and its schedule, stay as they are. Asked for again, it goes one image further back.
 #[derive(clap::Args)]
+#[command(after_help = HOLDS)]
 pub(crate) struct Args {
     /// The tag
     #[arg(value_name = "STREAM:TAG")]
