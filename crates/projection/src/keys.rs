@@ -7,7 +7,7 @@
 //! | `TAG`            | namespace, name, tag                        | what the tag follows and points to       |
 //! | `HISTORY`        | namespace, name, tag, number (u64)          | one history item                         |
 //! | `STREAM_IMAGE`   | namespace, name, digest or nothing, tag     | number of the newest item that has it    |
-//! | `STREAM_EVENT`   | namespace, name, sequence (u64)             | nothing                                  |
+//! | `STREAM_EVENT`   | namespace, name, sequence (u64)             | how many different images the stream's history held then |
 //! | `IMAGE`          | digest                                      | the image's facts                        |
 //! | `REQUEST`        | request id                                  | the run it made, the request's digest    |
 //! | `PENDING`        | namespace, name                             | nothing: a tag waits for an import       |
@@ -16,6 +16,8 @@
 //! | `SPAN`           | digest, namespace, name, tag, since (u64)   | until: the tag pointed to it from event to event. A span that lasts stands under the largest number, with its beginning |
 //! | `INDEX`          | digest of an image, digest of an index      | nothing: the index holds the image       |
 //! | `EXPIRING`       | namespace, name                             | nothing: a hold ends by itself           |
+//! | `SNAPSHOT`       | namespace, name, sequence (u64)             | the stream without its tags, as it was then |
+//! | `SNAPSHOT`       | namespace, name, sequence (u64), tag        | the tag, as it was then                  |
 //!
 //! Texts end with a zero byte, which none of them can hold; numbers are big-endian, so that they sort.
 
@@ -35,6 +37,7 @@ pub(crate) const TAG_EVENT: u8 = 10;
 pub(crate) const SPAN: u8 = 11;
 pub(crate) const INDEX: u8 = 12;
 pub(crate) const EXPIRING: u8 = 13;
+pub(crate) const SNAPSHOT: u8 = 14;
 
 /// Where a span stands that lasts.
 pub(crate) const LASTS: u64 = u64::MAX;
@@ -71,9 +74,15 @@ pub(crate) fn history(key: &StreamKey, tag_name: &TagName, number: u64) -> Vec<u
 }
 
 pub(crate) fn stream_image(key: &StreamKey, image: Option<&Digest>, tag: &TagName) -> Vec<u8> {
+    let mut key = stream_images(key, image);
+    text(&mut key, tag.as_str());
+    key
+}
+
+/// Where the rows of an image in a stream begin.
+pub(crate) fn stream_images(key: &StreamKey, image: Option<&Digest>) -> Vec<u8> {
     let mut key = stream(STREAM_IMAGE, key);
     text(&mut key, image.map_or("", Digest::as_str));
-    text(&mut key, tag.as_str());
     key
 }
 
@@ -128,6 +137,26 @@ pub(crate) fn request(id: &str) -> Vec<u8> {
     let mut key = vec![REQUEST];
     text(&mut key, id);
     key
+}
+
+/// A stream as it was right after an event, which is also where the rows of its tags begin.
+pub(crate) fn snapshot(key: &StreamKey, sequence: u64) -> Vec<u8> {
+    let mut key = stream(SNAPSHOT, key);
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
+pub(crate) fn snapshot_tag(key: &StreamKey, sequence: u64, tag: &TagName) -> Vec<u8> {
+    let mut key = snapshot(key, sequence);
+    text(&mut key, tag.as_str());
+    key
+}
+
+/// Of a row of a snapshot of a stream, where those begin: its sequence, and the tag if it is a tag's.
+pub(crate) fn snapshot_parts<'k>(key: &'k [u8], begin: &[u8]) -> Option<(u64, Option<&'k str>)> {
+    let (sequence, tag) = key.get(begin.len()..)?.split_first_chunk::<8>()?;
+    let tag = tag.split_last().map(|(_, text)| std::str::from_utf8(text).expect("keys are made of texts"));
+    Some((u64::from_be_bytes(*sequence), tag))
 }
 
 /// The texts after the table's byte.

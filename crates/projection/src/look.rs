@@ -9,7 +9,7 @@ use tagtrail_domain::state::Current;
 use tagtrail_domain::{Digest, StreamKey, StreamState, TagName};
 
 use crate::keys;
-use crate::rows::{self, HistoryRow, StreamRow, TagRow};
+use crate::rows::{self, HistoryRow};
 use crate::view::{Rows, View};
 
 /// The rows at one moment. The writer waits while it lives, so it is not to be kept: build one answer and let go.
@@ -38,18 +38,12 @@ impl Look<'_> {
         let Some(row) = row.unwrap_or_else(|error| self.view.damaged(&error)) else {
             return StreamState::default();
         };
-        let row: StreamRow = self.decode(&row, "a stream");
-        let mut life = row.life.map(rows::LifeRow::into_stream);
-        if let Some(stream) = &mut life {
-            for entry in self.rows.db.scan_prefix(keys::stream(keys::TAG, key)) {
-                let (row, value) = entry.unwrap_or_else(|error| self.view.damaged(&error));
-                let tag = keys::texts(&row).nth(2).and_then(|text| TagName::parse(text).ok());
-                let state = rows::decode::<TagRow>(&value).and_then(TagRow::into_state);
-                let (tag, state) = tag.zip(state).unwrap_or_else(|| self.view.damaged(&"a tag"));
-                stream.tags.insert(tag, Arc::new(state));
-            }
-        }
-        StreamState { revision: row.revision, sequence: row.sequence, life }
+        let tags = self.rows.db.scan_prefix(keys::stream(keys::TAG, key)).map(|entry| {
+            let (row, value) = entry.unwrap_or_else(|error| self.view.damaged(&error));
+            let tag = keys::texts(&row).nth(2).and_then(|text| TagName::parse(text).ok());
+            (tag.unwrap_or_else(|| self.view.damaged(&"a tag")), value)
+        });
+        self.view.state_of(&row, tags)
     }
 
     /// A tag's history as OpenShift shows it, newest first: at most `limit` items older than number `before` (items
@@ -69,15 +63,7 @@ impl Look<'_> {
     /// OpenShift has it (spec §4.6).
     #[must_use]
     pub fn unique_images(&self, key: &StreamKey) -> u64 {
-        let (mut count, mut last) = (0, None);
-        for row in self.rows.db.scan_prefix(keys::stream(keys::STREAM_IMAGE, key)).keys() {
-            let row = row.unwrap_or_else(|error| self.view.damaged(&error));
-            let image = keys::texts(&row).nth(2).map(str::to_owned);
-            if image != last {
-                (count, last) = (count + 1, image);
-            }
-        }
-        count
+        self.view.images_in(&self.rows.db, key, self.stream(key).sequence)
     }
 
     /// All images in the history of a stream, once each.

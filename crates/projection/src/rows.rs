@@ -15,7 +15,7 @@ use tagtrail_domain::{
 };
 
 /// The version of keys and rows. A read model of any other version is thrown away and rebuilt.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// The encoding of bincode 1, which other implementations read as well.
 const ENCODING: Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =

@@ -18,6 +18,10 @@ use crate::keys;
 use crate::rows::{self, HistoryRow, ImageRow, RequestRow, StreamRow, TagRow};
 use crate::view::View;
 
+/// After how many events of a stream it is kept as it is, at least. With more tags it is kept less often, so that an event never
+/// costs more than an eighth of a row.
+const SNAPSHOT_EVENTS: u64 = 256;
+
 /// What the rows would be after some more events.
 pub struct Stage<'v> {
     view: &'v View,
@@ -25,6 +29,8 @@ pub struct Stage<'v> {
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// The streams touched, decoded.
     streams: BTreeMap<StreamKey, Arc<StreamState>>,
+    /// How many different images the history of the stream at hand holds.
+    images: u64,
     last: Option<Last>,
 }
 
@@ -45,7 +51,7 @@ pub(crate) struct Changes {
 
 impl<'v> Stage<'v> {
     pub(crate) fn new(view: &'v View) -> Self {
-        Self { view, changes: BTreeMap::new(), streams: BTreeMap::new(), last: None }
+        Self { view, changes: BTreeMap::new(), streams: BTreeMap::new(), images: 0, last: None }
     }
 
     pub(crate) fn into_changes(self) -> Changes {
@@ -63,14 +69,15 @@ impl<'v> Stage<'v> {
             }
             _ => Vec::new(),
         };
+        self.images = self.images_after(key, before.sequence);
         let after = Arc::new(apply(Arc::unwrap_or_clone(before), &recorded.event, position));
         self.streams.insert(key.clone(), after.clone());
 
         let life = after.life.as_ref();
         let row =
             StreamRow { revision: after.revision, sequence: after.sequence, life: life.map(Into::into) };
-        self.put(keys::stream(keys::STREAM, key), rows::encode(&row));
-        self.put(keys::stream_event(key, recorded.sequence), Vec::new());
+        let row = rows::encode(&row);
+        self.put(keys::stream(keys::STREAM, key), row.clone());
         if let Some(tag) = recorded.event.fact.tag() {
             self.put(keys::tag_event(key, tag, recorded.sequence), Vec::new());
         }
@@ -126,7 +133,9 @@ impl<'v> Stage<'v> {
             | Fact::ImportFinished(_)
             | Fact::RepositoryImportFailed { .. } => {}
         }
+        self.put(keys::stream_event(key, recorded.sequence), rows::encode(&self.images));
         self.write_work(key, &after);
+        self.write_snapshot(key, &after, row);
         self.last = Some(Last {
             sequence: recorded.sequence,
             recorded_at: recorded.recorded_at,
@@ -161,10 +170,9 @@ impl<'v> Stage<'v> {
             (edited, lost) => {
                 // The newest item loses an image in place: the index goes back to the item below that has it.
                 if let Some((edited, lost)) = edited.zip(lost) {
-                    let index = keys::stream_image(key, lost, tag);
                     match edited.older {
-                        Some(number) => self.put(index, rows::encode(&number)),
-                        None => self.remove(index),
+                        Some(number) => self.put_image(key, lost, tag, number),
+                        None => self.remove_image(key, lost, tag),
                     }
                 }
                 self.get(&index).map(|number| self.view.decode(&number, "an image's place"))
@@ -174,7 +182,7 @@ impl<'v> Stage<'v> {
         let mut row = HistoryRow::from(&current);
         row.older = older;
         self.put(place, rows::encode(&row));
-        self.put(index, rows::encode(&newest));
+        self.put_image(key, image, tag, newest);
     }
 
     /// The history of a tag that has none yet.
@@ -187,7 +195,52 @@ impl<'v> Stage<'v> {
             self.put(keys::history(key, tag, number), rows::encode(&row));
         }
         for (image, number) in newest {
-            self.put(keys::stream_image(key, image, tag), rows::encode(&number));
+            self.put_image(key, image, tag, number);
+        }
+    }
+
+    /// The newest item of a tag that has an image.
+    fn put_image(&mut self, key: &StreamKey, image: Option<&Digest>, tag: &TagName, number: u64) {
+        let row = keys::stream_image(key, image, tag);
+        if self.get(&row).is_none() && !self.any(&keys::stream_images(key, image)) {
+            self.images += 1;
+        }
+        self.put(row, rows::encode(&number));
+    }
+
+    /// No item of a tag has an image any more.
+    fn remove_image(&mut self, key: &StreamKey, image: Option<&Digest>, tag: &TagName) {
+        let row = keys::stream_image(key, image, tag);
+        if self.get(&row).is_none() {
+            return;
+        }
+        self.remove(row);
+        if !self.any(&keys::stream_images(key, image)) {
+            self.images -= 1;
+        }
+    }
+
+    /// How many different images the history of a stream held right after one of its events.
+    fn images_after(&self, key: &StreamKey, sequence: u64) -> u64 {
+        if sequence == 0 {
+            return 0;
+        }
+        let row = self.get(&keys::stream_event(key, sequence));
+        let row = row.unwrap_or_else(|| self.view.damaged(&"an event of a stream is missing"));
+        self.view.decode(&row, "an event of a stream")
+    }
+
+    /// Keeps the stream as it is, now and then, so that what it was need not be told from its first event on. When depends
+    /// on nothing but its events: whoever builds these rows anew keeps the same.
+    fn write_snapshot(&mut self, key: &StreamKey, after: &StreamState, row: Vec<u8>) {
+        let tags = after.life.as_ref().map(|stream| &stream.tags);
+        let count = tags.map_or(0, BTreeMap::len) as u64;
+        if !after.revision.is_multiple_of((8 * count).next_power_of_two().max(SNAPSHOT_EVENTS)) {
+            return;
+        }
+        self.put(keys::snapshot(key, after.sequence), row);
+        for (tag, state) in tags.into_iter().flatten() {
+            self.put(keys::snapshot_tag(key, after.sequence, tag), rows::encode(&TagRow::from(&**state)));
         }
     }
 
@@ -219,7 +272,7 @@ impl<'v> Stage<'v> {
     fn remove_tag(&mut self, key: &StreamKey, tag: &TagName) {
         for (row, value) in self.scan(&keys::tag(keys::HISTORY, key, tag)) {
             let current = self.current(&value);
-            self.remove(keys::stream_image(key, current.item.image.as_ref(), tag));
+            self.remove_image(key, current.item.image.as_ref(), tag);
             self.remove(row);
         }
         self.remove(keys::tag(keys::TAG, key, tag));
@@ -273,6 +326,14 @@ impl<'v> Stage<'v> {
             };
         }
         found
+    }
+
+    /// Whether there is a row that starts with `prefix`.
+    fn any(&self, prefix: &[u8]) -> bool {
+        let mut changed =
+            self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        changed.any(|(_, change)| change.is_some())
+            || self.view.scan(prefix).any(|(key, _)| !self.changes.contains_key(&key))
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {

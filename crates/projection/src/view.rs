@@ -16,7 +16,7 @@ use tagtrail_event_log::{Log, ReadError, Stored};
 use crate::cache::Cache;
 use crate::keys;
 use crate::look::Look;
-use crate::rows::{self, ImageRow, MetaRow, RequestRow, StreamRow};
+use crate::rows::{self, ImageRow, MetaRow, RequestRow, StreamRow, TagRow};
 use crate::stage::Stage;
 
 /// How many events are read and applied at once while catching up.
@@ -493,6 +493,66 @@ impl View {
     #[must_use]
     pub fn unique_images(&self, key: &StreamKey) -> u64 {
         self.look().unique_images(key)
+    }
+
+    /// The same right after one of the stream's events.
+    #[must_use]
+    pub fn unique_images_after(&self, key: &StreamKey, sequence: u64) -> u64 {
+        let db = self.rows().db.clone();
+        self.images_in(&db, key, sequence)
+    }
+
+    pub(crate) fn images_in(&self, db: &sled::Db, key: &StreamKey, sequence: u64) -> u64 {
+        if sequence == 0 {
+            return 0;
+        }
+        match db.get(keys::stream_event(key, sequence)) {
+            Ok(Some(row)) => self.decode(&row, "an event of a stream"),
+            Ok(None) => self.damaged(&"an event of a stream is missing"),
+            Err(error) => self.damaged(&error),
+        }
+    }
+
+    /// A stream as it was kept last, at an event up to `until`. `None`: that was before it was kept first.
+    #[must_use]
+    pub fn snapshot(&self, key: &StreamKey, until: u64) -> Option<Arc<StreamState>> {
+        let db = self.rows().db.clone();
+        let begin = keys::stream(keys::SNAPSHOT, key);
+        let last = db.range(begin.clone()..keys::snapshot(key, until.saturating_add(1))).next_back()?;
+        let (last, _) = last.unwrap_or_else(|error| self.damaged(&error));
+        let parts = |row: &[u8]| {
+            let (sequence, tag) =
+                keys::snapshot_parts(row, &begin).unwrap_or_else(|| self.damaged(&"a snapshot"));
+            (sequence, tag.map(TagName::parse))
+        };
+        let (sequence, _) = parts(&last);
+        let mut rows = db
+            .scan_prefix(keys::snapshot(key, sequence))
+            .map(|row| row.unwrap_or_else(|error| self.damaged(&error)));
+        let (_, row) = rows.next().expect("one was found");
+        let tags = rows.map(|(row, value)| match parts(&row).1 {
+            Some(Ok(tag)) => (tag, value),
+            Some(Err(_)) | None => self.damaged(&"a snapshot"),
+        });
+        Some(Arc::new(self.state_of(&row, tags)))
+    }
+
+    /// The state that the row of a stream and those of its tags stand for.
+    pub(crate) fn state_of(
+        &self,
+        row: &[u8],
+        tags: impl Iterator<Item = (TagName, sled::IVec)>,
+    ) -> StreamState {
+        let row: StreamRow = self.decode(row, "a stream");
+        let mut life = row.life.map(rows::LifeRow::into_stream);
+        if let Some(stream) = &mut life {
+            let state = |value: &[u8]| {
+                let state = self.decode::<TagRow>(value, "a tag").into_state();
+                Arc::new(state.unwrap_or_else(|| self.damaged(&"a tag")))
+            };
+            stream.tags = tags.map(|(tag, value)| (tag, state(&value))).collect();
+        }
+        StreamState { revision: row.revision, sequence: row.sequence, life }
     }
 
     /// The images in the history of a stream whose digest starts with `prefix`: see [`World::find_image`].

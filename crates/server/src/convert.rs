@@ -49,17 +49,11 @@ impl Histories for Look<'_> {
 
 impl Histories for Then<'_> {
     fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
-        match self {
-            Self::Now(look) => look.older(key, tag, before, limit),
-            Self::Past(model) => (&model).older(key, tag, before, limit),
-        }
+        self.history(key, tag, before, limit).into_iter().map(|(_, current)| current.item).collect()
     }
 
     fn unique_images(&self, key: &StreamKey) -> u64 {
-        match self {
-            Self::Now(look) => Histories::unique_images(look, key),
-            Self::Past(model) => (&model).unique_images(key),
-        }
+        Then::unique_images(self, key)
     }
 }
 
@@ -220,7 +214,8 @@ pub(crate) fn history_limit(asked: u32) -> usize {
     }
 }
 
-fn share(limit: usize, tags: usize) -> usize {
+/// How many items of each tag are shown, where a stream has so many tags.
+pub(crate) fn share(limit: usize, tags: usize) -> usize {
     limit.min(ITEMS_PER_STREAM / tags.max(1)).max(1)
 }
 

@@ -1,15 +1,19 @@
-//! The past, read from the log: streams as they were. The cost grows with a stream's own events alone.
+//! The past, read from the log: streams as they were. A stream is told from where the read model kept it last, a history from
+//! the moment back, so it costs the same however much has happened before or since.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost::Message;
 use tagtrail_api::v1;
-use tagtrail_domain::event::Recorded;
+use tagtrail_domain::event::{HistoryChange, Recorded};
 use tagtrail_domain::state::Current;
-use tagtrail_domain::{Digest, Model, Position, StreamKey, StreamState, TagName, World, apply};
+use tagtrail_domain::{Fact, Model, Position, StreamKey, StreamState, TagName, apply};
 use tagtrail_event_log::codec::{self, DecodeError};
 use tagtrail_event_log::{Log, ReadError, Stored};
 use tagtrail_projection::{Look, View};
+
+use crate::convert::share;
 
 /// How many events are looked for at a time.
 const EVENTS: usize = 1_000;
@@ -39,12 +43,36 @@ pub(crate) enum PastError {
     Decode(#[from] DecodeError),
 }
 
-/// A stream with its histories: as it is, or as it was.
+/// A stream with what is asked for of its histories: as it is, or as it was.
 pub(crate) enum Then<'v> {
     /// As the rows have it. The writer waits while it lives.
     Now(Look<'v>),
     /// As its events tell.
-    Past(Model),
+    Past(Remembered),
+}
+
+/// A stream as it was.
+pub(crate) struct Remembered {
+    state: Arc<StreamState>,
+    /// What was asked for, newest first.
+    histories: BTreeMap<TagName, Vec<(u64, Current)>>,
+    unique_images: u64,
+}
+
+/// What is asked for of the histories of a stream as it was.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// At most so many items of each tag, as far as they fit into one answer.
+    OfEach(usize),
+    /// At most so many items of one tag, older than number `before` (the oldest is 0).
+    Of {
+        /// The tag.
+        tag: &'a TagName,
+        /// Where to begin.
+        before: u64,
+        /// How many.
+        limit: usize,
+    },
 }
 
 impl Then<'_> {
@@ -52,19 +80,11 @@ impl Then<'_> {
     pub(crate) fn stream(&self, key: &StreamKey) -> Arc<StreamState> {
         match self {
             Self::Now(look) => look.stream(key),
-            Self::Past(model) => model.stream(key),
+            Self::Past(remembered) => remembered.state.clone(),
         }
     }
 
-    /// All images in the history of the stream, once each.
-    pub(crate) fn images(&self, key: &StreamKey) -> Vec<Digest> {
-        match self {
-            Self::Now(look) => look.stream_images(key),
-            Self::Past(model) => model.find_image(key, "").into_iter().map(|(digest, _)| digest).collect(),
-        }
-    }
-
-    /// A tag's history as OpenShift shows it, newest first: see [`Look::history`].
+    /// A tag's history as OpenShift shows it, newest first: see [`Look::history`]. Of the past, only what was asked for.
     pub(crate) fn history(
         &self,
         key: &StreamKey,
@@ -74,12 +94,18 @@ impl Then<'_> {
     ) -> Vec<(u64, Current)> {
         match self {
             Self::Now(look) => look.history(key, tag, before, limit),
-            Self::Past(model) => {
-                let items = model.history(key, tag);
-                let items = &items[..items.len().min(usize::try_from(before).unwrap_or(usize::MAX))];
-                let numbers = (0..items.len() as u64).rev();
-                numbers.zip(items.iter().rev().cloned()).take(limit).collect()
+            Self::Past(remembered) => {
+                let items = remembered.histories.get(tag).into_iter().flatten();
+                items.filter(|(number, _)| *number < before).take(limit).cloned().collect()
             }
+        }
+    }
+
+    /// How many different images the history of the stream holds.
+    pub(crate) fn unique_images(&self, key: &StreamKey) -> u64 {
+        match self {
+            Self::Now(look) => look.unique_images(key),
+            Self::Past(remembered) => remembered.unique_images,
         }
     }
 }
@@ -109,11 +135,74 @@ impl Past {
         Ok(state)
     }
 
-    /// A stream as it was right after the event `at`, without its histories. Where nothing has happened to it since, the
-    /// read model knows.
+    /// A stream as it was right after the event `at`, without its histories. It is told from where it was kept last.
     pub(crate) fn state_at(&self, key: &StreamKey, at: u64) -> Result<Arc<StreamState>, PastError> {
         let now = self.view.stream(key);
-        if now.sequence <= at { Ok(now) } else { self.state_until(key, Arc::default(), 1, at + 1) }
+        if now.sequence <= at {
+            return Ok(now);
+        }
+        let (kept, from) = self.kept(key, at);
+        self.state_until(key, kept, from, at + 1)
+    }
+
+    /// A stream as it was kept last, right after the event `at` or before, and the event from which on it is to be told.
+    pub(crate) fn kept(&self, key: &StreamKey, at: u64) -> (Arc<StreamState>, u64) {
+        let kept = self.view.snapshot(key, at).unwrap_or_default();
+        let from = kept.sequence + 1;
+        (kept, from)
+    }
+
+    /// The same with as much of its histories as is asked for.
+    pub(crate) fn remember(
+        &self,
+        key: &StreamKey,
+        at: u64,
+        wanted: Wanted<'_>,
+    ) -> Result<Remembered, PastError> {
+        let state = self.state_at(key, at)?;
+        let mut histories = BTreeMap::new();
+        let tags = state.life.as_ref().map(|stream| &stream.tags);
+        let count = tags.map_or(0, BTreeMap::len);
+        for (tag, tag_state) in tags.into_iter().flatten() {
+            let (before, limit) = match wanted {
+                Wanted::OfEach(limit) => (u64::MAX, share(limit, count)),
+                Wanted::Of { tag: one, before, limit } if one == tag => (before, limit),
+                Wanted::Of { .. } => continue,
+            };
+            let items = self.items(key, tag, tag_state.history_length, at, before, limit)?;
+            histories.insert(tag.clone(), items);
+        }
+        let unique_images = self.view.unique_images_after(key, state.sequence);
+        Ok(Remembered { state, histories, unique_images })
+    }
+
+    /// The history of a tag as it was right after the event `at`, when it had `length` items: at most `limit` of those older
+    /// than number `before`, newest first. The tag's own events tell, from the newest back.
+    fn items(
+        &self,
+        key: &StreamKey,
+        tag: &TagName,
+        length: u64,
+        at: u64,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Current)>, PastError> {
+        let mut items = Items { left: length, before, limit, edited: false, found: Vec::new() };
+        let mut end = at + 1;
+        while items.left > 0 && items.found.len() < limit {
+            let mut sequences = self.view.events_of_tag_before(key, tag, end, EVENTS.min(2 * limit + 8));
+            sequences.reverse();
+            end = *sequences.first().ok_or(PastError::Missing(end))?;
+            let mut events = Vec::with_capacity(sequences.len());
+            self.read(&sequences, |stored| {
+                events.push(codec::decode(&stored.payload)?);
+                Ok(())
+            })?;
+            for event in events.into_iter().rev() {
+                items.look_at(event);
+            }
+        }
+        Ok(items.found)
     }
 
     /// One event.
@@ -183,5 +272,58 @@ impl Past {
             }
         }
         Ok(())
+    }
+}
+
+/// Items of a tag's history, found from the newest back.
+struct Items {
+    /// How many are not found yet.
+    left: u64,
+    before: u64,
+    limit: usize,
+    /// Whether the next event made the item that was found last, which was then changed in place.
+    edited: bool,
+    found: Vec<(u64, Current)>,
+}
+
+impl Items {
+    fn look_at(&mut self, recorded: Recorded) {
+        match recorded.event.fact {
+            Fact::TagMoved(moved) => {
+                if !std::mem::replace(&mut self.edited, moved.change != HistoryChange::Added) {
+                    self.find(Current { item: moved.item, sequence: recorded.sequence });
+                }
+            }
+            Fact::TagRestored(restored) => {
+                let edited = usize::from(std::mem::take(&mut self.edited));
+                for item in restored.items.into_iter().skip(edited) {
+                    self.find(Current { item, sequence: recorded.sequence });
+                }
+            }
+            Fact::TagDeleted { .. }
+            | Fact::StreamDeleted { .. }
+            | Fact::StreamCreated { .. }
+            | Fact::StreamMetadataSet { .. }
+            | Fact::LookupPolicySet { .. }
+            | Fact::TagSet { .. }
+            | Fact::ImportFailed { .. }
+            | Fact::FailureCleared { .. }
+            | Fact::TagHeld { .. }
+            | Fact::TagReleased { .. }
+            | Fact::MoveWithheld(_)
+            | Fact::ImageRecorded(_)
+            | Fact::ImportFinished(_)
+            | Fact::RepositoryImportFailed { .. } => {}
+        }
+    }
+
+    fn find(&mut self, current: Current) {
+        if self.left == 0 || self.found.len() == self.limit {
+            return; // What belongs to an earlier life, or was not asked for.
+        }
+        self.left -= 1;
+        if self.left < self.before {
+            self.found.push((self.left, current));
+        }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use tagtrail_api::v1;
 use tagtrail_api::v1::image_service_server::ImageService;
 use tagtrail_domain::refusal::resource;
-use tagtrail_domain::{Digest, Refusal};
+use tagtrail_domain::{Digest, Refusal, World as _};
 use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors};
-use crate::convert;
+use crate::convert::{self, Shown};
 
 /// Most images in one page: each may bring a configuration of some kilobytes.
 const PAGE: usize = 100;
@@ -74,10 +74,17 @@ impl Services {
             other => check(other)?,
         };
         let at = self.at(request.at.as_ref())?;
-        let (stream, own) = {
-            let shown = self.shown_at(&key, at)?;
-            let state = shown.look.stream(&key);
-            (shown.header(&key, &state), shown.look.images(&key))
+        let (stream, own) = match at {
+            Some(at) if self.view.stream(&key).sequence > at.sequence => {
+                let model = self.stream_until(&key, at.sequence + 1)?;
+                let own = model.find_image(&key, "").into_iter().map(|(digest, _)| digest);
+                let shown = Shown { look: &model, repository: &self.config.repository };
+                (shown.header(&key, &model.stream(&key)), own.collect())
+            }
+            _ => {
+                let shown = self.shown();
+                (shown.header(&key, &shown.look.stream(&key)), shown.look.stream_images(&key))
+            }
         };
         let stream = stream.ok_or_else(|| errors::refused(&no_stream(key.name.as_str())))?;
         let found: Vec<Digest> = self.meant_by(&request.id, own).into_iter().collect();

@@ -12,7 +12,7 @@ use tonic::{Response, Status};
 use super::{Services, errors};
 use crate::convert::Shown;
 use crate::moment::At;
-use crate::past::{Past, Then};
+use crate::past::{Past, Then, Wanted};
 use crate::writer::Written;
 
 /// How many answers about the past are put together at the same time. A long history takes its time and its memory, and
@@ -51,14 +51,20 @@ impl Services {
         moment.transpose().map_err(|error| errors::no_moment(&error))
     }
 
-    /// A stream as it is, or as it was at a moment, in words. Where nothing has happened to it since, it is as it was.
-    /// The writer may wait until it is dropped.
-    pub(super) fn shown_at(&self, key: &StreamKey, at: Option<At>) -> Result<Shown<'_, Then<'_>>, Status> {
+    /// A stream as it is, or as it was at a moment, in words. Where nothing has happened to it since, it is as it was; else
+    /// only what is wanted of its histories is there. The writer may wait until it is dropped.
+    pub(super) fn shown_at(
+        &self,
+        key: &StreamKey,
+        at: Option<At>,
+        wanted: Wanted<'_>,
+    ) -> Result<Shown<'_, Then<'_>>, Status> {
         let look = self.view.look();
         let then = match at {
             Some(at) if look.stream(key).sequence > at.sequence => {
                 drop(look);
-                Then::Past(self.stream_until(key, at.sequence + 1)?)
+                let remembered = self.past().remember(key, at.sequence, wanted);
+                Then::Past(remembered.map_err(|error| errors::past(&error))?)
             }
             _ => Then::Now(look),
         };

@@ -12,13 +12,12 @@ use tonic::{Request, Response, Status};
 use super::{Services, check, errors, opened, result};
 use crate::convert::{self, history_limit};
 use crate::moment::At;
-use crate::past::Then;
+use crate::past::{Then, Wanted};
 
-/// Most streams in one page, and most that are looked at for one.
+/// Most streams in one page, and most that are looked at for one. One that is to be told as it was counts as several.
 const PAGE: usize = 500;
 const LOOKED_AT: usize = 5_000;
-/// A page ends when so many events were read for streams as they were.
-const EVENTS: u64 = 100_000;
+const TOLD_AS_IT_WAS: usize = 5;
 /// A page ends when it has this many bytes.
 const BYTES: usize = 8 << 20;
 /// The largest answer: clients take 64 MiB.
@@ -144,8 +143,9 @@ impl Services {
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let at = self.at(request.at.as_ref())?;
         let stream = {
-            let shown = self.shown_at(&key, at)?;
-            shown.stream(&key, &shown.look.stream(&key), history_limit(request.history_limit))
+            let limit = history_limit(request.history_limit);
+            let shown = self.shown_at(&key, at, Wanted::OfEach(limit))?;
+            shown.stream(&key, &shown.look.stream(&key), limit)
         };
         let stream = stream.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
         bounded_answer(&key, &stream)?;
@@ -172,7 +172,8 @@ impl Services {
             size => size.min(PAGE),
         };
         let mut after = token(&request.page_token)?;
-        let (mut looked_at, mut bytes, mut events) = (0, 0, 0);
+        let limit = history_limit(request.history_limit);
+        let (mut looked_at, mut bytes) = (0, 0);
         // What the selector leaves out does not make a page shorter, within reason.
         loop {
             // A stream that lives no more may have lived then.
@@ -182,22 +183,20 @@ impl Services {
             };
             let last_page = keys.len() < PAGE;
             for key in keys {
-                let enough = looked_at == LOOKED_AT || bytes >= BYTES || events >= EVENTS;
+                let enough = looked_at >= LOOKED_AT || bytes >= BYTES;
                 if page.streams.len() == size || enough {
                     page.next_page_token = after.map(|key: StreamKey| key.to_string()).unwrap_or_default();
                     return Ok(page);
                 }
-                let shown = self.shown_at(&key, at)?;
+                let shown = self.shown_at(&key, at, Wanted::OfEach(limit))?;
                 let state = shown.look.stream(&key);
-                if let Then::Past(_) = shown.look {
-                    events += state.revision;
-                }
+                looked_at += if let Then::Past(_) = shown.look { TOLD_AS_IT_WAS } else { 1 };
                 if state.life.as_ref().is_some_and(|stream| selector.matches(&stream.labels)) {
-                    let stream = shown.stream(&key, &state, history_limit(request.history_limit));
+                    let stream = shown.stream(&key, &state, limit);
                     bytes += stream.as_ref().map_or(0, Message::encoded_len);
                     page.streams.extend(stream);
                 }
-                (after, looked_at) = (Some(key), looked_at + 1);
+                after = Some(key);
             }
             if last_page {
                 return Ok(page);
@@ -212,8 +211,9 @@ impl Services {
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let at = self.at(request.at.as_ref())?;
         let description = {
-            let shown = self.shown_at(&key, at)?;
-            shown.description(&key, &shown.look.stream(&key), history_limit(request.history_limit))
+            let limit = history_limit(request.history_limit);
+            let shown = self.shown_at(&key, at, Wanted::OfEach(limit))?;
+            shown.description(&key, &shown.look.stream(&key), limit)
         };
         let description = description.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
         bounded_answer(&key, &description)?;
@@ -223,18 +223,21 @@ impl Services {
     fn page_of_history(&self, request: &v1::ListHistoryRequest) -> Result<v1::ListHistoryResponse, Status> {
         let key = check(convert::existing(&request.namespace, &request.name))?;
         let at = self.at(request.at.as_ref())?;
-        let then = self.shown_at(&key, at)?.look;
-        let state = then.stream(&key);
         let missing = |stream: bool| errors::refused(&Refusal::no_tag(&key, &request.tag, stream));
-        let stream = state.life.as_ref().ok_or_else(|| missing(false))?;
-        let tag = convert::tag(&request.tag).map_err(|_| missing(true))?;
-        let tag_state = stream.tags.get(&tag).ok_or_else(|| missing(true))?;
+        let limit = history_limit(request.page_size);
         // Items are numbered from the oldest, so a page stays what it was while new ones come.
         let before = match request.page_token.as_str() {
-            "" => tag_state.history_length,
+            "" => u64::MAX,
             text => text.parse().map_err(|_| errors::bad_page_token(text))?,
         };
-        let items = then.history(&key, &tag, before, history_limit(request.page_size));
+        // A text that is no tag is a tag that does not exist, if the stream does.
+        let tag = convert::tag(&request.tag).ok();
+        let wanted = tag.as_ref().map_or(Wanted::OfEach(0), |tag| Wanted::Of { tag, before, limit });
+        let then = self.shown_at(&key, at, wanted)?.look;
+        let state = then.stream(&key);
+        let stream = state.life.as_ref().ok_or_else(|| missing(false))?;
+        let tag = tag.filter(|tag| stream.tags.contains_key(tag)).ok_or_else(|| missing(true))?;
+        let items = then.history(&key, &tag, before, limit);
         let next_page_token = match items.last() {
             Some((number, _)) if *number > 0 => number.to_string(),
             _ => String::new(),

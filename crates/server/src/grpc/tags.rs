@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{Services, check, errors, opened, past, result};
 use crate::convert;
 use crate::moment::At;
+use crate::past::Wanted;
 
 /// The longest a caller may wait for an import.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -155,11 +156,16 @@ impl Services {
     fn tag_as_asked(&self, request: &v1::GetTagRequest) -> Result<v1::GetTagResponse, Status> {
         let key = tag_of(&request.namespace, &request.name)?;
         let at = self.at(request.at.as_ref())?;
-        let shown = self.shown_at(&key, at)?;
+        // A text that is no tag is a tag that does not exist.
+        let tag = TagName::parse(&request.tag).ok();
+        let limit = convert::HISTORY_LIMIT;
+        let wanted =
+            tag.as_ref().map_or(Wanted::OfEach(0), |tag| Wanted::Of { tag, before: u64::MAX, limit });
+        let shown = self.shown_at(&key, at, wanted)?;
         let state = shown.look.stream(&key);
         let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
-        let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
+        let tag = tag.ok_or_else(missing)?;
+        let answer = shown.tag(&key, &state, &tag, limit);
         let mut answer = answer.ok_or_else(missing)?;
         // The writer need not wait for files.
         drop(shown);

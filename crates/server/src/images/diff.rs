@@ -200,8 +200,8 @@ mod tests {
                 c.working_dir = "/srv".into();
             }),
             &[
-                "labels a -> b",
                 "labels version 1 -> 2",
+                "labels a -> b",
                 "working-dir -> /srv",
                 "exposed-ports 80/tcp 80/tcp ->",
                 "exposed-ports 443/tcp -> 443/tcp",

@@ -15,7 +15,7 @@ use super::filter::{Filter, Wish};
 use super::tail::{Change, Told};
 use crate::config::Repository;
 use crate::convert::{Histories, Shown};
-use crate::past::{Past, PastError};
+use crate::past::{self, Past, PastError, Wanted};
 
 /// How much a watcher holds of what it has not been handed yet: so many events or streams, or so many bytes of them and of the
 /// states that go with them, and at least one. A thousand that have stopped hold a thousand times as much.
@@ -199,7 +199,7 @@ impl Reader {
             }
         }
         // It has changed since, so what it was is told by its events.
-        let state = self.past.state_until(key, Arc::default(), 1, position + 1)?;
+        let state = self.past.state_at(key, position)?;
         if !matches(&state) {
             return Ok(None);
         }
@@ -227,7 +227,7 @@ impl Reader {
         let last = own.into_iter().take_while(|sequence| *sequence <= last).last().unwrap_or(last);
         let (state, from) = match then {
             Some(then) if then.key == key && then.until <= first => (then.state, then.until),
-            _ => (Arc::default(), 1),
+            _ => self.past.kept(&key, first - 1),
         };
         let before = self.past.state_until(&key, state, from, first)?;
         let after = self.past.state_until(&key, before.clone(), first, last + 1)?;
@@ -277,8 +277,8 @@ impl Reader {
                 return Ok(Shown { look, repository }.stream(key, state, limit));
             }
         }
-        let model = self.past.stream_until(key, state.sequence + 1)?;
-        Ok(Shown { look: &model, repository }.stream(key, state, limit))
+        let look = past::Then::Past(self.past.remember(key, state.sequence, Wanted::OfEach(limit))?);
+        Ok(Shown { look, repository }.stream(key, state, limit))
     }
 }
 

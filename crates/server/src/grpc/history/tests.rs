@@ -25,6 +25,7 @@ use crate::config::{Config, Overrides};
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
+use crate::past::Wanted;
 use crate::secrets::Secrets;
 use crate::watch::{PATIENCE, Watches};
 use crate::work::Work;
@@ -698,8 +699,10 @@ impl Bench {
         let key = stream_of(&of_tag.namespace, &of_tag.name);
         let at = self.services.at(of_tag.at.as_ref())?;
         let tag = {
-            let shown = self.services.shown_at(&key, at)?;
-            shown.tag(&key, &shown.look.stream(&key), &tag_of(&of_tag.tag), 5)
+            let tag = tag_of(&of_tag.tag);
+            let wanted = Wanted::Of { tag: &tag, before: u64::MAX, limit: 5 };
+            let shown = self.services.shown_at(&key, at, wanted)?;
+            shown.tag(&key, &shown.look.stream(&key), &tag, 5)
         };
         let mut items = Vec::new();
         loop {
@@ -767,6 +770,26 @@ async fn what_was_shown_is_shown_for_ever() {
     for (sequence, shown) in &seen {
         assert_eq!(bench.shown(after(*sequence)).await, *shown, "at {sequence}");
     }
+}
+
+/// A stream is kept as it is now and then; what it was is told from there, and is the same as from its first event on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_is_what_the_events_say() {
+    let bench = Bench::new();
+    for line in storm(5, 900) {
+        bench.command(&line).await.ok();
+    }
+    let past = bench.services.past();
+    let mut kept = std::collections::BTreeSet::new();
+    for name in ["s0", "s1", "s2"] {
+        let key = stream_of("test", name);
+        for sequence in (0..bench.head()).step_by(7) {
+            let told = past.state_until(&key, Arc::default(), 1, sequence + 1).expect("memory reads");
+            assert_eq!(past.state_at(&key, sequence).expect("memory reads"), told, "{name} at {sequence}");
+            kept.extend(past.view.snapshot(&key, sequence).map(|kept| kept.sequence));
+        }
+    }
+    assert!(kept.len() >= 3, "few were kept: {kept:?}");
 }
 
 /// What the log says of images, told by the plainest means: each event that sets what a tag points to.
