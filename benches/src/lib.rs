@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
+use tagtrail_api::v1::admin_service_client::AdminServiceClient;
+use tagtrail_api::v1::history_service_client::HistoryServiceClient;
+use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
+use tagtrail_api::v1::import_service_client::ImportServiceClient;
+use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tagtrail_api::v1::{self, SetTagRequest};
 use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage};
 use tagtrail_domain::import_plan::{ImportWish, plan};
 use tagtrail_domain::tag::{ImportMode, ReferencePolicy};
 use tagtrail_domain::*;
 use tagtrail_event_log::{Run as Encoded, codec};
+use tonic::transport::{Channel, Endpoint};
 
+/// The largest answer that is taken.
+const LARGEST_ANSWER_BYTES: usize = 64 << 20;
 /// Streams of the fixture, and tags of each.
 const STREAMS: u64 = 200;
 const TAGS: u64 = 5;
@@ -35,6 +43,88 @@ pub fn point(writer: u64, number: u64) -> SetTagRequest {
         // Never imported: no registry is asked.
         reference: true,
         ..SetTagRequest::default()
+    }
+}
+
+/// Calls to a server, on one connection.
+pub struct Calls(Channel);
+
+impl Calls {
+    /// Connects.
+    ///
+    /// # Panics
+    /// If nobody answers there.
+    pub async fn to(url: &str) -> Self {
+        let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL");
+        Self(endpoint.connect().await.expect("a server"))
+    }
+
+    /// Image streams as a whole.
+    #[must_use]
+    pub fn streams(&self) -> ImageStreamServiceClient<Channel> {
+        ImageStreamServiceClient::new(self.0.clone()).max_decoding_message_size(LARGEST_ANSWER_BYTES)
+    }
+
+    /// Single tags.
+    #[must_use]
+    pub fn tags(&self) -> TagServiceClient<Channel> {
+        TagServiceClient::new(self.0.clone()).max_decoding_message_size(LARGEST_ANSWER_BYTES)
+    }
+
+    /// What was.
+    #[must_use]
+    pub fn histories(&self) -> HistoryServiceClient<Channel> {
+        HistoryServiceClient::new(self.0.clone()).max_decoding_message_size(LARGEST_ANSWER_BYTES)
+    }
+
+    /// For operators.
+    #[must_use]
+    pub fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.0.clone())
+    }
+
+    /// Imports so many images of a registry into one tag, one after the other, and gives their digests. `next` makes the
+    /// registry have another one.
+    ///
+    /// # Panics
+    /// If an import fails.
+    pub async fn import(&self, registry: &str, images: usize, next: impl Fn()) -> Vec<String> {
+        let mut digests = Vec::new();
+        for _ in 0..images {
+            next();
+            let request = v1::ImportRequest {
+                namespace: "bench".into(),
+                name: "pool".into(),
+                tag: "v1".into(),
+                from: format!("{registry}/team/app:v1"),
+                confirm: true,
+                insecure: Some(true),
+                ..v1::ImportRequest::default()
+            };
+            let client = ImportServiceClient::new(self.0.clone());
+            let mut client = client.max_decoding_message_size(LARGEST_ANSWER_BYTES);
+            let answer = client.import(request).await.expect("an answer").into_inner();
+            let image = answer.results.into_iter().next().and_then(|result| result.image);
+            digests.push(image.expect("the registry is honest").digest);
+        }
+        digests
+    }
+
+    /// A wish that a tag points to one of these images.
+    #[must_use]
+    pub fn set(name: &str, tag: &str, digest: &str) -> SetTagRequest {
+        let source = v1::TagSource {
+            kind: v1::SourceKind::ImageStreamImage.into(),
+            namespace: "bench".into(),
+            name: format!("pool@{digest}"),
+        };
+        SetTagRequest {
+            namespace: "bench".into(),
+            name: name.into(),
+            tag: tag.into(),
+            source: Some(source),
+            ..SetTagRequest::default()
+        }
     }
 }
 

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
-    admin, annotate, completion, create, delete, describe, events, get, import_image, label, project, serve,
-    set, status, tag, version, watch,
+    admin, annotate, bisect, completion, create, delete, describe, diff, events, get, history, hold,
+    import_image, label, project, promote, restore, rollback, serve, set, status, tag, version, watch,
+    whereabouts, why,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -55,6 +57,9 @@ struct Global {
         value_name = "NAME"
     )]
     namespace: Option<String>,
+    /// Whether the namespace was typed, and not found in the environment.
+    #[arg(skip)]
+    namespace_typed: bool,
     /// Who asks, as it is to be remembered [default: user@host]
     #[arg(long = "as", global = true, env = "TAGTRAIL_ACTOR", hide_env_values = true, value_name = "NAME")]
     actor: Option<String>,
@@ -84,10 +89,30 @@ enum ClientCommand {
     ImportImage(import_image::Args),
     /// Point a tag at an image, or delete tags
     Tag(tag::Args),
+    /// Point several tags at what others point to: all of them or none
+    Promote(promote::Args),
+    /// Take a tag back to what it has pointed to, and hold it there
+    Rollback(rollback::Args),
+    /// Hold a tag where it is
+    Hold(hold::HoldArgs),
+    /// Release tags that are held
+    Release(hold::ReleaseArgs),
+    /// Bring back a deleted tag or image stream
+    Restore(restore::Args),
     /// Show objects: is, istag, itag, isimage, image, schedule, secret
     Get(get::Args),
     /// Tell all about objects
     Describe(describe::Args),
+    /// Show everything that ever happened to a tag or an image stream
+    History(history::Args),
+    /// Show every tag that points to an image, or ever did
+    Where(whereabouts::Args),
+    /// Tell why a tag points to what it points to
+    Why(why::Args),
+    /// Compare two moments of an image stream, or two images
+    Diff(diff::Args),
+    /// Find the move that brought the first bad image to a tag
+    Bisect(bisect::Args),
     /// Delete image streams, tags or secrets
     Delete(delete::Args),
     /// Create an image stream, a tag or a pull secret
@@ -147,7 +172,14 @@ enum Unread {
 fn parse(arguments: Vec<OsString>) -> Result<Cli, Unread> {
     let arguments = flags::help_as_a_flag(arguments);
     let arguments = flags::switches(&Cli::command(), arguments).map_err(Unread::Failure)?;
-    Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
+    let matches = Cli::command().try_get_matches_from(&arguments);
+    let read = matches.and_then(|matches| {
+        let typed = matches.value_source("namespace") == Some(ValueSource::CommandLine);
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.global.namespace_typed = typed;
+        Ok(cli)
+    });
+    read.map_err(|error| match error.kind() {
         // A command without the rest of it asks for help, too.
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -176,6 +208,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     let server = given(global.server).or(file.server).unwrap_or_else(|| DEFAULT_SERVER.into());
     let namespace = given(global.namespace).or(file.namespace).unwrap_or_else(|| DEFAULT_NAMESPACE.into());
     let mut context = Context::new(server, namespace, write);
+    context.namespace_typed = global.namespace_typed;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Output)?;
     let result = runtime.block_on(dispatch(command, &mut context));
@@ -188,8 +221,18 @@ async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), F
     match command {
         ClientCommand::ImportImage(args) => import_image::run(args, context).await,
         ClientCommand::Tag(args) => tag::run(args, context).await,
+        ClientCommand::Promote(args) => promote::run(args, context).await,
+        ClientCommand::Rollback(args) => rollback::run(args, context).await,
+        ClientCommand::Hold(args) => hold::hold(args, context).await,
+        ClientCommand::Release(args) => hold::release(args, context).await,
+        ClientCommand::Restore(args) => restore::run(args, context).await,
         ClientCommand::Get(args) => get::run(args, context).await,
         ClientCommand::Describe(args) => describe::run(args, context).await,
+        ClientCommand::History(args) => history::run(args, context).await,
+        ClientCommand::Where(args) => whereabouts::run(args, context).await,
+        ClientCommand::Why(args) => why::run(args, context).await,
+        ClientCommand::Diff(args) => diff::run(args, context).await,
+        ClientCommand::Bisect(args) => bisect::run(args, context).await,
         ClientCommand::Delete(args) => delete::run(args, context).await,
         ClientCommand::Create(args) => create::run(args, context).await,
         ClientCommand::Set(args) => set::run(args, context).await,
@@ -314,6 +357,14 @@ mod tests {
         ] {
             assert_eq!(dry(&format!("tagtrail set image-lookup app{word}")), kind, "{word}");
         }
+    }
+
+    #[test]
+    fn a_namespace_may_be_typed_before_or_behind_the_command() {
+        let typed = |line: &str| parse(line).map(|cli| cli.global.namespace_typed);
+        assert_eq!(typed("tagtrail where 1e42ab -n prod"), Ok(true));
+        assert_eq!(typed("tagtrail -n prod where 1e42ab"), Ok(true));
+        assert_eq!(typed("tagtrail where 1e42ab"), Ok(false));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Calls to the server: connecting, going through pages, and what a refusal means.
 
+use std::cell::Cell;
 use std::error::Error as _;
 use std::time::Duration;
 
 use tagtrail_api::v1;
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
+use tagtrail_api::v1::history_service_client::HistoryServiceClient;
 use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
 use tagtrail_api::v1::import_service_client::ImportServiceClient;
@@ -17,6 +19,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::failure::Failure;
+use crate::moment::{When, of_timestamp};
+use crate::print::age::Now;
 
 /// The server's answers may be this large: a stream with thousands of history items is.
 const LARGEST_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -28,6 +32,10 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 pub(crate) struct Client {
     channel: Channel,
     url: String,
+    /// The moment that every read of what was is about.
+    at: When,
+    /// That moment, as the server's answers have told it.
+    shown: Cell<Option<v1::ShownMoment>>,
 }
 
 macro_rules! service {
@@ -57,12 +65,40 @@ impl Client {
         let (interval, timeout) = KEEPALIVE;
         let endpoint = endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(timeout);
         let channel = endpoint.connect_lazy();
-        Ok(Self { channel, url: full })
+        Ok(Self { channel, url: full, at: When::Now, shown: Cell::new(None) })
+    }
+
+    /// The same server, as everything was at a moment: one moment for all that is read of streams, tags and images.
+    pub(crate) fn at(self, at: When) -> Self {
+        Self { at, ..self }
+    }
+
+    /// The moment that ages count from: that of the answers, or now.
+    pub(crate) fn now(&self) -> Now {
+        match (self.at, self.shown.get().and_then(|shown| of_timestamp(&shown.time?))) {
+            (When::Now, _) => Now::by_the_clock(),
+            (When::Time(time), _) | (When::Sequence(_), Some(time)) => Now(time),
+            // Nothing was shown whose age could be told.
+            (When::Sequence(_), None) => Now::by_the_clock(),
+        }
+    }
+
+    /// Which moment the answers have shown. `None`: now.
+    pub(crate) fn shown(&self) -> Option<v1::ShownMoment> {
+        self.shown.get()
+    }
+
+    fn showed(&self, at: Option<v1::ShownMoment>) {
+        self.shown.set(at.or(self.shown.get()));
     }
 
     service! {
         /// Image streams as a whole.
         streams, ImageStreamServiceClient
+    }
+    service! {
+        /// What was.
+        histories, HistoryServiceClient
     }
     service! {
         /// What is checked without anybody asking.
@@ -104,11 +140,12 @@ impl Client {
             namespace: namespace.into(),
             name: name.into(),
             history_limit,
-            at: None,
+            at: self.at.to_wire(),
         };
-        let answer =
-            self.streams().get_image_stream(request).await.map_err(|status| self.refusal(&status))?;
-        answer.into_inner().stream.ok_or_else(|| self.nonsense())
+        let answer = self.streams().get_image_stream(request).await;
+        let answer = answer.map_err(|status| self.refusal(&status))?.into_inner();
+        self.showed(answer.at);
+        answer.stream.ok_or_else(|| self.nonsense())
     }
 
     /// Lists all streams of a namespace, or of all with an empty one.
@@ -122,12 +159,14 @@ impl Client {
             namespace: namespace.into(),
             label_selector: label_selector.into(),
             history_limit,
+            at: self.at.to_wire(),
             ..v1::ListImageStreamsRequest::default()
         };
         let mut streams = Vec::new();
         loop {
             let page = self.streams().list_image_streams(request.clone()).await;
             let page = page.map_err(|status| self.refusal(&status))?.into_inner();
+            self.showed(page.at);
             streams.extend(page.streams);
             if page.next_page_token.is_empty() {
                 return Ok(streams);
@@ -146,11 +185,12 @@ impl Client {
             namespace: namespace.into(),
             name: name.into(),
             history_limit: 0,
-            at: None,
+            at: self.at.to_wire(),
         };
-        let answer =
-            self.streams().describe_image_stream(request).await.map_err(|status| self.refusal(&status))?;
-        let mut description = answer.into_inner().description.ok_or_else(|| self.nonsense())?;
+        let answer = self.streams().describe_image_stream(request).await;
+        let answer = answer.map_err(|status| self.refusal(&status))?.into_inner();
+        self.showed(answer.at);
+        let mut description = answer.description.ok_or_else(|| self.nonsense())?;
         self.complete_description(&mut description).await?;
         Ok(description)
     }
@@ -194,6 +234,7 @@ impl Client {
             namespace: namespace.into(),
             name: name.into(),
             tag: tag.into(),
+            at: self.at.to_wire(),
             ..v1::ListHistoryRequest::default()
         };
         let mut items = Vec::new();
@@ -221,10 +262,12 @@ impl Client {
             name: name.into(),
             tag: tag.into(),
             allow_without_image,
-            at: None,
+            at: self.at.to_wire(),
         };
-        let answer = self.tags().get_tag(request).await.map_err(|status| self.refusal(&status))?;
-        answer.into_inner().tag.ok_or_else(|| self.nonsense())
+        let answer = self.tags().get_tag(request).await;
+        let answer = answer.map_err(|status| self.refusal(&status))?.into_inner();
+        self.showed(answer.at);
+        answer.tag.ok_or_else(|| self.nonsense())
     }
 
     /// Gives an image by its digest.
@@ -299,12 +342,16 @@ impl Client {
             namespace: namespace.into(),
             name: name.into(),
             id: id.into(),
-            at: None,
+            at: self.at.to_wire(),
         };
         let answer =
             self.images().get_image_stream_image(request).await.map_err(|status| self.refusal(&status))?;
         let answer = answer.into_inner();
         let image = answer.image.ok_or_else(|| self.nonsense())?;
+        if let When::Sequence(_) = self.at {
+            // Only the stream's answer tells when that was.
+            self.stream(namespace, name, 1).await?;
+        }
         Ok((answer.stream.unwrap_or_default(), image))
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Context {
     pub(crate) server: String,
     /// The namespace that is meant where none is written.
     pub(crate) namespace: String,
+    /// Whether that namespace was typed for this command.
+    pub(crate) namespace_typed: bool,
     /// Who asks, why, and on what condition.
     pub(crate) write: WriteOptions,
     out: BufWriter<Stdout>,
@@ -23,7 +25,7 @@ pub(crate) struct Context {
 impl Context {
     /// Puts together what every command needs.
     pub(crate) fn new(server: String, namespace: String, write: WriteOptions) -> Self {
-        Self { server, namespace, write, out: BufWriter::new(io::stdout()) }
+        Self { server, namespace, namespace_typed: false, write, out: BufWriter::new(io::stdout()) }
     }
 
     /// The server to ask.

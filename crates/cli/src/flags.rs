@@ -1,12 +1,17 @@
 //! Flags as `oc` reads them, where that is not how clap does.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, Error};
+use prost_types::Timestamp;
 
 use crate::failure::Failure;
+use crate::moment::{self, When};
+use crate::places;
 
 /// Reads `--flag=VALUE` of a flag that is on or off, in Go's spellings.
 pub(crate) fn on_off(text: &str) -> Result<bool, String> {
@@ -14,6 +19,69 @@ pub(crate) fn on_off(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax")),
+    }
+}
+
+// No doc comment: clap would take it for that of the command which has the flag.
+#[derive(clap::Args)]
+pub(crate) struct At {
+    /// As everything was at a moment: a sequence such as 1234, a time such as 2026-11-27T14:03:05Z or 'yesterday 14:03',
+    /// or '2h ago'
+    #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true)]
+    at: Option<When>,
+}
+
+impl At {
+    /// The moment that is meant.
+    pub(crate) fn when(&self) -> When {
+        self.at.unwrap_or(When::Now)
+    }
+}
+
+// As above.
+#[derive(clap::Args)]
+pub(crate) struct Until {
+    /// Release it at this time without anybody asking: 2026-12-01T09:00:00Z, 'tomorrow 9:00', 'in 2h' [default: when
+    /// somebody releases it]
+    #[arg(long, value_name = "TIME", value_parser = moment::future, allow_hyphen_values = true, conflicts_with = "span")]
+    until: Option<DateTime<Utc>>,
+    /// Release it after so long, such as 2h or 3days
+    #[arg(id = "span", long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    span: Option<Duration>,
+}
+
+impl Until {
+    /// When it ends, as it goes to the server. `None`: not by itself.
+    ///
+    /// # Errors
+    /// [`Failure::Client`] for a time that no clock reaches, or no time at all.
+    pub(crate) fn to_wire(&self) -> Result<Option<Timestamp>, Failure> {
+        let after = match self.span {
+            Some(Duration::ZERO) => {
+                return Err(Failure::client(
+                    "a hold for no time at all is none: give --for at least a second",
+                ));
+            }
+            Some(span) => Some(moment::from_now(span).map_err(Failure::client)?),
+            None => None,
+        };
+        Ok(self.until.or(after).map(moment::timestamp))
+    }
+}
+
+// As above.
+#[derive(clap::Args)]
+pub(crate) struct Expect {
+    /// Only if the tag points to this image now: its whole digest, or none for a tag that points to nothing. Otherwise it is
+    /// refused with what is there
+    #[arg(long = "expect", value_name = "DIGEST|none", value_parser = places::expectation)]
+    image: Option<String>,
+}
+
+impl Expect {
+    /// As it goes to the server.
+    pub(crate) fn to_wire(&self) -> String {
+        self.image.clone().unwrap_or_default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tagtrail_api::v1::{
-    Entry, HistoryItem, Image, ImageStream, ImageStreamTag, ImportMode, ImportPolicy, ReferencePolicy,
+    Entry, HistoryItem, Hold, Image, ImageStream, ImageStreamTag, ImportMode, ImportPolicy, ReferencePolicy,
     SourceKind, TagSource, TagSpec, TagStatus,
 };
 use tagtrail_domain::Interval;
@@ -231,6 +231,9 @@ fn tag_history(status: &TagStatus) -> Value {
     if let Some(conditions) = conditions(status) {
         history["conditions"] = conditions;
     }
+    if let Some(held) = &status.hold {
+        history["hold"] = hold(held);
+    }
     history
 }
 
@@ -241,6 +244,21 @@ fn tag_event(item: &HistoryItem) -> Value {
         "image": item.image,
         "generation": item.generation,
     })
+}
+
+/// What keeps a tag where it is. OpenShift has no such thing, so that the key is there only where there is a hold.
+fn hold(hold: &Hold) -> Value {
+    let mut object = json!({ "heldBy": hold.held_by });
+    put_text(&mut object, "reason", &hold.reason);
+    object["since"] = hold.since.as_ref().map(rfc3339).into();
+    if let Some(expires) = &hold.expires_at {
+        object["expiresAt"] = rfc3339(expires).into();
+    }
+    object["sequence"] = hold.sequence.into();
+    if let Some(withheld) = &hold.withheld {
+        object["withheld"] = tag_event(withheld);
+    }
+    object
 }
 
 fn conditions(status: &TagStatus) -> Option<Value> {
@@ -416,6 +434,23 @@ fn put_map(object: &mut Value, key: &str, map: &BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hold_shows_only_where_there_is_one() {
+        let shown = |hold| tag_history(&TagStatus { tag: "v1".into(), hold, ..TagStatus::default() });
+        assert_eq!(shown(None), json!({ "tag": "v1", "items": null }));
+        let hold =
+            Hold { held_by: "ana".into(), sequence: 7, since: Some(Default::default()), ..Hold::default() };
+        let want = json!({ "heldBy": "ana", "since": "1970-01-01T00:00:00Z", "sequence": 7 });
+        assert_eq!(shown(Some(hold.clone()))["hold"], want);
+        let withheld = HistoryItem { image: "sha256:1".into(), ..HistoryItem::default() };
+        let expires_at = Some(Default::default());
+        let all = Hold { reason: "CVE".into(), expires_at, withheld: Some(withheld), ..hold };
+        let shown = shown(Some(all));
+        assert_eq!(shown["hold"]["reason"], "CVE");
+        assert_eq!(shown["hold"]["expiresAt"], "1970-01-01T00:00:00Z");
+        assert_eq!(shown["hold"]["withheld"]["image"], "sha256:1");
+    }
 
     #[test]
     fn an_interval_shows_only_where_it_is_set() {

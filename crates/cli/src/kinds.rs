@@ -1,5 +1,8 @@
 //! The words for the kinds of things: `is`, `imagestreamtags.image.openshift.io`, and all between.
 
+use crate::failure::Failure;
+use crate::moment::When;
+
 /// A kind of object this client knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -167,6 +170,25 @@ impl Targets {
         }
     }
 
+    /// Refuses a moment of the past for what is not kept as it was.
+    ///
+    /// # Errors
+    /// [`Failure::Client`], for the first such kind.
+    pub(crate) fn have_a_past(&self, at: When) -> Result<(), Failure> {
+        let why = |kind: &Kind| match kind {
+            Kind::Stream | Kind::StreamTag | Kind::ImageTag | Kind::StreamImage => None,
+            Kind::Image => Some("--at is not for images: they never change"),
+            Kind::Scheduled => Some("--at is not for the schedule: of it, only what is to come is known"),
+            Kind::Secret => Some("--at is not for secrets: nothing is kept of those that were deleted"),
+        };
+        let refused = match self {
+            _ if at == When::Now => None,
+            Self::All(kinds) => kinds.iter().find_map(why),
+            Self::Named { list, .. } => list.iter().find_map(|(kind, _)| why(kind)),
+        };
+        refused.map_or(Ok(()), |why| Err(Failure::client(why)))
+    }
+
     /// What is wrong where a selector or `--all` stands beside names.
     pub(crate) fn with_selector(&self) -> Option<TargetError> {
         match self {
@@ -251,6 +273,25 @@ mod tests {
         assert_eq!(refused("is/a/b"), TargetError::Slashes);
         assert_eq!(refused("is,istag/a"), TargetError::Half);
         assert_eq!(refused("is/"), TargetError::Half);
+    }
+
+    #[test]
+    fn only_streams_and_tags_have_a_past() {
+        let check = |words: &str, want: &str| {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            let targets = Targets::parse(&words).expect("targets");
+            assert!(targets.have_a_past(When::Now).is_ok(), "{words:?}");
+            let got = targets.have_a_past(When::Sequence(7)).err().map(|failure| failure.text());
+            assert_eq!(got.unwrap_or_default().split(": they").next(), Some(want), "{words:?}");
+        };
+        check("is", "");
+        check("is,istag,itag", "");
+        check("isimage app@sha256:12", "");
+        check("is,image", "error: --at is not for images");
+        let schedule = "error: --at is not for the schedule: of it, only what is to come is known\n";
+        check("schedule/app:v1", schedule);
+        let secrets = "error: --at is not for secrets: nothing is kept of those that were deleted\n";
+        check("is/app secret/pull", secrets);
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! | `follow`   | a watch that goes on over lost connections                      |
 //! | `failure`  | how everything that goes wrong is told                          |
 //! | `kinds`    | the words for kinds of objects, and names of them               |
+//! | `moment`   | moments as people write them                                    |
+//! | `places`   | streams, tags and digests as people write them                  |
+//! | `progress` | how far something long has come                                 |
 //! | `k8s`      | the objects as the Kubernetes API would show them               |
 //! | `print`    | text: tables, descriptions, JSON, YAML, templates. Pure.        |
 
@@ -24,7 +27,10 @@ mod flags;
 mod follow;
 mod k8s;
 mod kinds;
+mod moment;
+mod places;
 mod print;
+mod progress;
 #[cfg(test)]
 mod recorded;
 

@@ -19,7 +19,7 @@
 //!
 //! Texts end with a zero byte, which none of them can hold; numbers are big-endian, so that they sort.
 
-use tagtrail_domain::{Digest, StreamKey, TagName};
+use tagtrail_domain::{Digest, Namespace, StreamKey, StreamName, TagName};
 
 pub(crate) const META: u8 = 0;
 pub(crate) const STREAM: u8 = 1;
@@ -95,6 +95,19 @@ pub(crate) fn span(digest: &Digest, stream: &StreamKey, tag: &TagName, since: u6
         text(&mut key, part);
     }
     key.extend(since.to_be_bytes());
+    key
+}
+
+/// Where the spans of an image begin, in a namespace, or in a stream of it.
+pub(crate) fn spans(image: &Digest, namespace: Option<&Namespace>, stream: Option<&StreamName>) -> Vec<u8> {
+    let mut key = vec![SPAN];
+    text(&mut key, image.as_str());
+    if let Some(namespace) = namespace {
+        text(&mut key, namespace.as_str());
+    }
+    if let Some(stream) = stream {
+        text(&mut key, stream.as_str());
+    }
     key
 }
 

@@ -9,12 +9,14 @@
 //! | `keys`     | where each row stands                                                         |
 //! | `rows`     | what stands in it                                                             |
 //! | `describe` | a stream put into words                                                       |
+//! | `diff`     | what differs between two moments of image streams                             |
 //! | `labels`   | which streams a label selector means                                          |
 //!
 //! A row's cost never grows with the length of a history: history items are rows of their own.
 
 mod cache;
 pub mod describe;
+pub mod diff;
 mod keys;
 pub mod labels;
 mod look;
@@ -26,4 +28,4 @@ mod view;
 
 pub use look::Look;
 pub use stage::Stage;
-pub use view::{KnownImage, Opened, PastRequest, Span, View, ViewError};
+pub use view::{KnownImage, Opened, PastRequest, Span, View, ViewError, Within};

@@ -6,7 +6,7 @@
 use std::sync::{Arc, RwLockReadGuard};
 
 use tagtrail_domain::state::Current;
-use tagtrail_domain::{StreamKey, StreamState, TagName};
+use tagtrail_domain::{Digest, StreamKey, StreamState, TagName};
 
 use crate::keys;
 use crate::rows::{self, HistoryRow, StreamRow, TagRow};
@@ -78,6 +78,18 @@ impl Look<'_> {
             }
         }
         count
+    }
+
+    /// All images in the history of a stream, once each.
+    #[must_use]
+    pub fn stream_images(&self, key: &StreamKey) -> Vec<Digest> {
+        let rows = self.rows.db.scan_prefix(keys::stream(keys::STREAM_IMAGE, key)).keys();
+        let rows = rows.map(|row| row.unwrap_or_else(|error| self.view.damaged(&error)));
+        let mut digests: Vec<Digest> = rows
+            .filter_map(|row| keys::texts(&row).nth(2).and_then(|text| Digest::parse(text).ok()))
+            .collect();
+        digests.dedup();
+        digests
     }
 
     fn decode<T: for<'a> serde::Deserialize<'a>>(&self, row: &[u8], what: &str) -> T {

@@ -127,6 +127,25 @@ pub struct Span {
     pub until: u64,
 }
 
+impl Span {
+    /// Whether the tag still points to the image.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.until == 0
+    }
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Copy)]
+pub enum Within<'a> {
+    /// Everywhere.
+    Everything,
+    /// In a namespace.
+    Namespace(&'a Namespace),
+    /// In an image stream.
+    Stream(&'a StreamKey),
+}
+
 /// Reads the key of a span, and its value.
 fn span(key: &[u8], value: u64) -> Option<Span> {
     let number = keys::number(key);
@@ -482,15 +501,10 @@ impl View {
         self.stage().find_image(key, prefix)
     }
 
-    /// All images in the history of a stream, once each.
+    /// All images in the history of a stream, once each: see [`Look::stream_images`].
     #[must_use]
     pub fn stream_images(&self, key: &StreamKey) -> Vec<Digest> {
-        let mut digests: Vec<Digest> = self
-            .scan(&keys::stream(keys::STREAM_IMAGE, key))
-            .filter_map(|(row, _)| keys::texts(&row).nth(2).and_then(|text| Digest::parse(text).ok()))
-            .collect();
-        digests.dedup();
-        digests
+        self.look().stream_images(key)
     }
 
     /// What is known of an image.
@@ -570,31 +584,51 @@ impl View {
             .collect()
     }
 
-    /// Which tags point, or pointed, to an image whose digest starts with `prefix`, and from when to when: sorted by
-    /// digest, namespace, stream, tag and time, what lasts last; after `after`, at most `limit`.
+    /// Which tags point, or pointed, to an image, and from when to when: sorted by namespace, stream, tag and time, what
+    /// lasts last; after `after`, at most `limit`.
     #[must_use]
-    pub fn spans(&self, prefix: &str, after: Option<&Span>, limit: usize) -> Vec<Span> {
-        let mut start = keys::table(keys::SPAN);
-        start.extend(prefix.bytes());
-        let db = self.rows().db.clone();
-        let from = match after {
-            Some(span) => {
-                let since = if span.until == 0 { keys::LASTS } else { span.since };
-                let mut after = keys::span(&span.image, &span.stream, &span.tag, since);
-                after.push(0);
-                after
-            }
-            None => start.clone(),
+    pub fn spans(&self, image: &Digest, within: Within<'_>, after: Option<&Span>, limit: usize) -> Vec<Span> {
+        let prefix = match within {
+            Within::Everything => keys::spans(image, None, None),
+            Within::Namespace(namespace) => keys::spans(image, Some(namespace), None),
+            Within::Stream(key) => keys::spans(image, Some(&key.namespace), Some(&key.name)),
         };
-        db.range(from..)
+        let mut start = prefix.clone();
+        if let Some(span) = after {
+            let since = if span.lasts() { keys::LASTS } else { span.since };
+            let mut after = keys::span(image, &span.stream, &span.tag, since);
+            after.push(0);
+            start = start.max(after);
+        }
+        let db = self.rows().db.clone();
+        db.range(start..)
             .map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
-            .take_while(|(key, _)| key.starts_with(&start))
+            .take_while(|(key, _)| key.starts_with(&prefix))
             .take(limit)
             .map(|(key, value)| {
                 let number = self.decode(&value, "a span");
                 span(&key, number).unwrap_or_else(|| self.damaged(&"a span"))
             })
             .collect()
+    }
+
+    /// The first image by digest, after `after`, whose digest starts with `prefix` and that a tag ever pointed to, itself or
+    /// through an image index.
+    #[must_use]
+    pub fn next_image(&self, prefix: &str, after: Option<&Digest>) -> Option<Digest> {
+        let db = self.rows().db.clone();
+        let first_in = |table: u8| {
+            let prefix = [&keys::table(table), prefix.as_bytes()].concat();
+            let start = after.map_or(prefix.clone(), |digest| {
+                // Behind the zero byte that ends a text, and so behind all rows of that image.
+                let after = [&keys::table(table), digest.as_str().as_bytes(), &[1]].concat();
+                after.max(prefix.clone())
+            });
+            let (key, _) = db.range(start..).next()?.unwrap_or_else(|error| self.damaged(&error));
+            let first = keys::texts(&key).next().filter(|_| key.starts_with(&prefix));
+            first.and_then(|text| Digest::parse(text).ok())
+        };
+        [keys::SPAN, keys::INDEX].into_iter().filter_map(first_in).min()
     }
 
     /// The image indexes that hold an image, as far as they were kept whole.

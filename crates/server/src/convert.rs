@@ -14,6 +14,7 @@ use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{Look, describe};
 
 use crate::config::Repository;
+use crate::past::Then;
 
 /// Most history items of a tag in one answer.
 pub(crate) const HISTORY_LIMIT: usize = 1_000;
@@ -43,6 +44,22 @@ impl Histories for Look<'_> {
 
     fn unique_images(&self, key: &StreamKey) -> u64 {
         Look::unique_images(self, key)
+    }
+}
+
+impl Histories for Then<'_> {
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+        match self {
+            Self::Now(look) => look.older(key, tag, before, limit),
+            Self::Past(model) => (&model).older(key, tag, before, limit),
+        }
+    }
+
+    fn unique_images(&self, key: &StreamKey) -> u64 {
+        match self {
+            Self::Now(look) => Histories::unique_images(look, key),
+            Self::Past(model) => (&model).unique_images(key),
+        }
     }
 }
 
@@ -208,7 +225,7 @@ fn share(limit: usize, tags: usize) -> usize {
 }
 
 /// Whole seconds, as Kubernetes writes times.
-fn rfc3339(at: Timestamp) -> String {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     let time = chrono::DateTime::from_timestamp(at.seconds, 0).unwrap_or_default();
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

@@ -1,5 +1,7 @@
 //! Images as people see them: the facts from the log, and what the manifest and the configuration say.
 
+pub(crate) mod diff;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

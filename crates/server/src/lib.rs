@@ -6,6 +6,7 @@
 //! | `outside`    | the time and fresh ids, from one place                              |
 //! | `writer`     | the one writer: decide, append, make visible, answer                |
 //! | `past`       | streams as they were, read from the log                             |
+//! | `moment`     | which events count, where somebody asks how things were             |
 //! | `watch`      | following the log                                                   |
 //! | `importing`  | asking registries, never inside the writer                          |
 //! | `secrets`    | credentials of a namespace, beside the log                          |
@@ -25,6 +26,7 @@ mod http;
 mod images;
 mod importing;
 mod metrics;
+mod moment;
 mod outside;
 mod past;
 mod publishing;

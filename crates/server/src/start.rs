@@ -330,6 +330,7 @@ impl Interceptor for Gate {
 fn routes(services: Services, gate: Gate) -> Routes {
     use v1::admin_service_server::AdminServiceServer;
     use v1::event_service_server::EventServiceServer;
+    use v1::history_service_server::HistoryServiceServer;
     use v1::image_service_server::ImageServiceServer;
     use v1::image_stream_service_server::ImageStreamServiceServer;
     use v1::import_service_server::ImportServiceServer;
@@ -353,6 +354,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
     Routes::new(reflection)
         .add_service(gated!(ImageStreamServiceServer))
         .add_service(gated!(TagServiceServer))
+        .add_service(gated!(HistoryServiceServer))
         .add_service(gated!(ImportServiceServer))
         .add_service(gated!(ScheduleServiceServer))
         .add_service(gated!(ImageServiceServer))

@@ -6,9 +6,9 @@ use crate::client::Client;
 use crate::commands::finder::Finder;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::flags::At;
 use crate::k8s;
 use crate::kinds::{Kind, Targets};
-use crate::print::age::Now;
 use crate::print::describe;
 use crate::print::image::{self, Presentation};
 use crate::print::schedule;
@@ -27,14 +27,17 @@ pub(crate) struct Args {
     /// Only those with these labels: a=b,c!=d,e in (f,g),!h
     #[arg(short = 'l', long, value_name = "SELECTOR", allow_hyphen_values = true)]
     selector: Option<String>,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Describes objects.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let targets = Targets::parse(&args.words).map_err(Failure::client)?;
-    let client = context.client()?;
+    let at = args.at.when();
+    targets.have_a_past(at)?;
+    let client = context.client()?.at(at);
     let namespace = if args.all_namespaces { String::new() } else { context.namespace.clone() };
-    let now = Now::by_the_clock();
     let finder = Finder { client: &client, namespace: &namespace, whole: false };
     let mut failures = Vec::new();
     let mut found = Vec::new();
@@ -44,10 +47,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     match &targets {
         Targets::Named { list, slashed } => {
             for (kind, name) in list {
-                match of_name(&client, &finder, *kind, name, now).await {
+                match of_name(&client, &finder, *kind, name).await {
                     Ok(text) => found.push(text),
                     Err(failure) if failure.is_not_found() && list.len() == 1 && !slashed => {
-                        return of_prefix(&client, &finder, *kind, name, failure, now, context).await;
+                        return of_prefix(&client, &finder, *kind, name, failure, context).await;
                     }
                     Err(failure) => failures.push(failure),
                 }
@@ -61,7 +64,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         Targets::All(kinds) => {
             for kind in kinds {
                 for object in finder.all(*kind, args.selector.as_deref().unwrap_or_default()).await? {
-                    found.push(of_object(&client, &finder, &object, now).await?);
+                    found.push(of_object(&client, &finder, &object).await?);
                 }
             }
             if found.is_empty() {
@@ -82,13 +85,12 @@ async fn of_prefix(
     kind: Kind,
     prefix: &str,
     failure: Failure,
-    now: Now,
     context: &mut Context,
 ) -> Result<(), Failure> {
     let mut any = false;
     for object in finder.all(kind, "").await? {
         if object.name().starts_with(prefix) {
-            let text = of_object(client, finder, &object, now).await?;
+            let text = of_object(client, finder, &object).await?;
             context.print(&format!("{text}\n"))?;
             any = true;
         }
@@ -96,31 +98,23 @@ async fn of_prefix(
     if any { Ok(()) } else { Err(failure) }
 }
 
-async fn of_object(
-    client: &Client,
-    finder: &Finder<'_>,
-    object: &Object,
-    now: Now,
-) -> Result<String, Failure> {
+async fn of_object(client: &Client, finder: &Finder<'_>, object: &Object) -> Result<String, Failure> {
     let namespace = match object.namespace() {
         "" => finder.namespace,
         own => own,
     };
     let there = Finder { namespace, ..*finder };
-    of_name(client, &there, object.kind(), &object.name(), now).await
+    of_name(client, &there, object.kind(), &object.name()).await
 }
 
-async fn of_name(
-    client: &Client,
-    finder: &Finder<'_>,
-    kind: Kind,
-    name: &str,
-    now: Now,
-) -> Result<String, Failure> {
+async fn of_name(client: &Client, finder: &Finder<'_>, kind: Kind, name: &str) -> Result<String, Failure> {
     if kind == Kind::Stream {
-        return Ok(describe::stream(&client.description(finder.namespace, name).await?, now));
+        let description = client.description(finder.namespace, name).await?;
+        return Ok(describe::stream(&description, client.now()));
     }
-    match finder.named(kind, name).await? {
+    let found = finder.named(kind, name).await?;
+    let now = client.now();
+    match found {
         Object::StreamTag(tag) | Object::ImageTag(tag) => {
             let Some(found) = &tag.image else {
                 return Err(Failure::server(

@@ -5,9 +5,9 @@ use crate::commands::get_watch::{self, Watched};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fields::FieldSelector;
-use crate::flags::on_off;
+use crate::flags::{At, on_off};
 use crate::kinds::{Kind, Targets};
-use crate::print::age::Now;
+use crate::moment::When;
 use crate::print::output::{View, Wanted};
 use crate::print::table::{Layout, Object};
 
@@ -62,6 +62,8 @@ pub(crate) struct Args {
     /// Say nothing of what is not there
     #[arg(long)]
     ignore_not_found: bool,
+    #[command(flatten)]
+    at: At,
     /// Show what there is, and then each change, until Ctrl-C
     #[arg(short, long)]
     watch: bool,
@@ -83,7 +85,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     let targets = Targets::parse(&args.words).map_err(Failure::client)?;
     let view = view(&args)?;
-    let client = context.client()?;
+    let at = args.at.when();
+    if watches && at != When::Now {
+        return Err(Failure::client(
+            "--at shows what was, and a watch what comes: give one of them, or see what came since with 'tagtrail history --since'",
+        ));
+    }
+    targets.have_a_past(at)?;
+    let client = context.client()?.at(at);
     let namespace = if args.all_namespaces { String::new() } else { context.namespace.clone() };
     let finder = Finder { client: &client, namespace: &namespace, whole: view.wants_history() };
 
@@ -133,7 +142,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     // One object that is not there leaves nothing to show; of several, the others are shown.
     if !(objects.is_empty() && (single || args.ignore_not_found)) {
         let mut text = String::new();
-        let shown = view.render(objects, single, Now::by_the_clock(), &mut text);
+        let shown = view.render(objects, single, client.now(), &mut text);
         context.print(&text)?;
         failures.extend(shown.err());
     }

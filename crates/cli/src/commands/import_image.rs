@@ -10,7 +10,7 @@ use crate::flags::on_off;
 use crate::k8s;
 use crate::print::age::Now;
 use crate::print::image::{self, Presentation};
-use crate::print::{describe, json, yaml};
+use crate::print::{describe, json, tabs, yaml};
 
 /// Import images from a registry now: one tag, or with --all all that came from elsewhere, or a whole repository.
 #[derive(clap::Args)]
@@ -97,6 +97,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         (Some("yaml"), Some(stream)) => context.print(&yaml::document(&k8s::image_stream(stream)))?,
         (Some(_), _) => context.print(&format!("imagestream.image.openshift.io/{name}\n"))?,
     }
+    for note in notes(&answer, &name) {
+        context.warn(&note)?;
+    }
     for complaint in complaints(&answer) {
         context.warn(&complaint)?;
     }
@@ -159,6 +162,24 @@ fn report(answer: &ImportResponse, name: &str, dry_run: bool, now: Now) -> Strin
     text
 }
 
+/// A line for each tag that did not move because it is held, for standard error.
+fn notes(answer: &ImportResponse, name: &str) -> Vec<String> {
+    let note = |result: &ImportResult| {
+        let (hold, image) = (result.hold.as_ref()?, result.image.as_ref()?);
+        let why = match hold.reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({})", tabs::one_line(reason)),
+        };
+        Some(format!(
+            "note: {name}:{} is held by {}{why} and stays where it is: it would have moved to {}",
+            result.tag, hold.held_by, image.docker_image_reference
+        ))
+    };
+    // What it points to already would not have moved it: then nothing is withheld.
+    let moved = |result: &&ImportResult| result.hold.as_ref().is_some_and(|hold| hold.withheld.is_some());
+    answer.results.iter().filter(moved).filter_map(note).collect()
+}
+
 /// A line for each image that could not be imported, for standard error.
 fn complaints(answer: &ImportResponse) -> Vec<String> {
     let complaint = |result: &ImportResult| {
@@ -172,7 +193,7 @@ fn complaints(answer: &ImportResponse) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tagtrail_api::v1::Failure as Trouble;
+    use tagtrail_api::v1::{Failure as Trouble, HistoryItem, Hold, Image};
 
     use super::*;
     use crate::print::describe::tests::described;
@@ -282,6 +303,33 @@ mod tests {
         check("070-get-istag[0]", "v1.0.0", "070-get-istag[7]");
         check("019-import-mode-preserve[0]", "3.20", "019-import-mode-preserve[3]");
         check("020-import-mode-legacy[0]", "3.20", "020-import-mode-legacy[2]");
+    }
+
+    #[test]
+    fn a_held_tag_is_noted() {
+        let check = |reason: &str, withheld: bool, want: &[&str]| {
+            let image = Image { docker_image_reference: "quay.io/a/b@sha256:1".into(), ..Image::default() };
+            let hold = Hold {
+                held_by: "ana".into(),
+                reason: reason.into(),
+                withheld: withheld.then(HistoryItem::default),
+                ..Hold::default()
+            };
+            let held = ImportResult {
+                tag: "prod".into(),
+                image: Some(image.clone()),
+                hold: Some(hold),
+                ..ImportResult::default()
+            };
+            let free = ImportResult { tag: "dev".into(), image: Some(image), ..ImportResult::default() };
+            let answer = ImportResponse { results: vec![free, held], ..ImportResponse::default() };
+            assert_eq!(notes(&answer, "app"), want);
+            assert!(complaints(&answer).is_empty());
+        };
+        let stays = "and stays where it is: it would have moved to quay.io/a/b@sha256:1";
+        check("", true, &[&format!("note: app:prod is held by ana {stays}")]);
+        check("CVE-1", true, &[&format!("note: app:prod is held by ana (CVE-1) {stays}")]);
+        check("", false, &[]);
     }
 
     #[test]

@@ -14,7 +14,9 @@ use tagtrail_domain::{ImageReference, Interval, TagName};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::flags::Expect;
 use crate::kinds::stream_and_tag;
+use crate::places::namespaced;
 
 /// Point a tag at an image: a container image, another tag (its present image, or with --alias whatever it will
 /// point to), or an image of a stream. With -d, delete tags.
@@ -51,6 +53,8 @@ pub(crate) struct Args {
     /// What to make of an image index: Legacy or PreserveOriginal
     #[arg(long, value_name = "MODE")]
     import_mode: Option<String>,
+    #[command(flatten)]
+    expect: Expect,
     /// Wait until the import has ended, at most this long
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
@@ -205,12 +209,9 @@ struct Destination {
 }
 
 fn destinations(words: &[String], namespace: &str) -> Destinations {
-    let parse = |word: &String| match word.split('/').collect::<Vec<_>>()[..] {
-        [text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
-        ["", _] => Err(format!("invalid namespace \"\" for image stream \"{word}\"")),
-        [_, ""] => Err(format!("invalid name \"\" for image stream \"{word}\"")),
-        [namespace, text] => Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() }),
-        _ => Err(format!("invalid image stream \"{word}\"")),
+    let parse = |word: &String| {
+        let (namespace, text) = namespaced(word, namespace)?;
+        Ok(Destination { namespace: namespace.to_owned(), text: text.to_owned() })
     };
     words.iter().map(parse).collect()
 }
@@ -313,6 +314,7 @@ async fn set(
         }),
         reference_policy: reference_policy(&args.reference_policy).into(),
         wait_ms: args.wait.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
+        expected_image: args.expect.to_wire(),
         write: Some(context.write_options(index)),
         ..SetTagRequest::default()
     };
@@ -386,8 +388,8 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
             namespace: destination.namespace.clone(),
             name: name.to_owned(),
             tag: tag.to_owned(),
+            expected_image: args.expect.to_wire(),
             write: Some(context.write_options(index)),
-            ..DeleteTagRequest::default()
         };
         client.tags().delete_tag(request).await.map_err(|status| client.refusal(&status))?;
         context.print(&format!("Deleted tag {}/{}.\n", destination.namespace, destination.text))?;

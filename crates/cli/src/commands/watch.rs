@@ -26,7 +26,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     tag: Option<String>,
     /// Only events of these kinds: stream-created, stream-deleted, stream-changed, tag-set, tag-moved, tag-confirmed,
-    /// tag-deleted, import-failed, import-recovered, import-finished, image-recorded
+    /// tag-deleted, tag-held, tag-released, tag-restored, move-withheld, import-failed, import-recovered, import-finished,
+    /// image-recorded
     #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
     kinds: Vec<Kind>,
     /// Begin with the event after this sequence instead of now; 0: with the first one
@@ -144,6 +145,14 @@ mod tests {
                 ..here()
             },
         );
+    }
+
+    #[test]
+    fn help_names_every_kind() {
+        let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
+        for kind in Kind::ALL {
+            assert!(help.contains(kind.as_str()), "{kind} is not named");
+        }
     }
 
     #[test]

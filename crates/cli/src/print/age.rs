@@ -38,6 +38,13 @@ pub(crate) fn rfc3339(moment: &Moment) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// The moment in RFC 3339, UTC, as exactly as it is known: `2026-11-23T12:46:07.250Z`.
+pub(crate) fn exact(moment: &Moment) -> String {
+    let nanos = u32::try_from(moment.nanos).unwrap_or_default();
+    let time = DateTime::<Utc>::from_timestamp(moment.seconds, nanos).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
 /// The longest Go duration, 2^63 nanoseconds, in seconds.
 const LONGEST_SECONDS: i64 = i64::MAX / 1_000_000_000;
 

@@ -1,12 +1,12 @@
 //! `describe is`: an image stream in words (spec §4.6).
 
 use tagtrail_api::v1::{
-    HistoryItem, ImageStream, ImageStreamDescription, ImportCondition, ReferencePolicy, SourceKind,
+    HistoryItem, Hold, ImageStream, ImageStreamDescription, ImportCondition, ReferencePolicy, SourceKind,
     TagDescription, TagSpec,
 };
 
 use crate::k8s;
-use crate::print::age::Now;
+use crate::print::age::{Now, rfc3339};
 use crate::print::sections::Sections;
 use crate::print::tabs;
 
@@ -57,6 +57,9 @@ fn block(text: &mut Sections, tag: &TagDescription, namespace: &str, now: Now) {
             text.line("    prefer registry pullthrough when referencing this tag");
         }
     }
+    if let Some(hold) = &tag.hold {
+        text.line(&format!("  {}", held(hold, now)));
+    }
     text.line("");
     notes(text, tag.spec.as_ref());
     if tag.importing {
@@ -71,7 +74,7 @@ fn block(text: &mut Sections, tag: &TagDescription, namespace: &str, now: Now) {
 }
 
 /// What a tag follows, in one line.
-fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
+pub(crate) fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
     let Some(spec) = spec else { return "no spec tag".into() };
     let Some(from) = &spec.source else { return "tag without source image".into() };
     let name = if from.namespace.is_empty() || from.namespace == namespace {
@@ -96,6 +99,16 @@ fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
             format!("tagged from {name}")
         }
     }
+}
+
+/// What keeps a tag where it is, in one line. OpenShift has no holds, and no such line.
+fn held(hold: &Hold, now: Now) -> String {
+    let until = hold.expires_at.as_ref().map(|at| format!(" until {}", rfc3339(at))).unwrap_or_default();
+    let why = match hold.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {}", reason.replace(['\n', '\t'], " ")),
+    };
+    format!("held by {} since {}{until}{why}", hold.held_by, now.ago(hold.since.as_ref()))
 }
 
 /// What a tag's well-known annotations say.
@@ -304,6 +317,30 @@ Tags:\t\t\t<none>
         check(SourceKind::ImageStreamImage, "app@d", "reference", "reference to image app@d");
         assert_eq!(source(None, "test"), "no spec tag");
         assert_eq!(source(Some(&TagSpec::default()), "test"), "tag without source image");
+    }
+
+    #[test]
+    fn a_hold_is_told_in_one_line() {
+        let now = recorded::now();
+        let time =
+            |hours: i64| prost_types::Timestamp { seconds: now.0.timestamp() + hours * 3600, nanos: 0 };
+        let check = |reason: &str, until: Option<i64>, want: &str| {
+            let hold = Hold {
+                held_by: "alice".into(),
+                reason: reason.into(),
+                since: Some(time(-2)),
+                expires_at: until.map(time),
+                ..Hold::default()
+            };
+            let tag = TagDescription { tag: "1".into(), hold: Some(hold), ..TagDescription::default() };
+            let mut text = Sections::default();
+            block(&mut text, &tag, "test", now);
+            assert_eq!(text.0, format!("1\n  no spec tag\n  {want}\n\n"));
+        };
+        check("", None, "held by alice since 2 hours ago");
+        check("CVE-2026-1", None, "held by alice since 2 hours ago: CVE-2026-1");
+        check("", Some(21), "held by alice since 2 hours ago until 2026-11-24T09:00:00Z");
+        check("a\nb", Some(21), "held by alice since 2 hours ago until 2026-11-24T09:00:00Z: a b");
     }
 
     #[test]

@@ -83,7 +83,10 @@ fn in_words(fact: &Fact) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tagtrail_api::v1::{Actor, Failure, MoveCause, RepositoryImportFailed, TagMoved};
+    use tagtrail_api::v1::{
+        Actor, Failure, MoveCause, MoveWithheld, RepositoryImportFailed, TagHeld, TagMoved, TagReleased,
+        TagRestored,
+    };
 
     use super::*;
 
@@ -114,6 +117,28 @@ mod tests {
         assert_eq!(value["tagMoved"]["item"]["dockerImageReference"], "a@sha256:1");
         assert_eq!(value["tagMoved"]["cause"], "MOVE_CAUSE_IMPORT");
         assert_eq!(value["actor"]["name"], "developer");
+    }
+
+    #[test]
+    fn holds_and_what_they_withhold_are_told() {
+        let item = |digest: &str| HistoryItem {
+            docker_image_reference: format!("a@{digest}"),
+            ..HistoryItem::default()
+        };
+        let check = |fact: Fact, want: &str| assert_eq!(in_words(&fact), want);
+        let held = TagHeld { tag: "v1".into(), ..TagHeld::default() };
+        check(Fact::TagHeld(held.clone()), "v1 held");
+        let expires_at = Some(prost_types::Timestamp::default());
+        check(Fact::TagHeld(TagHeld { expires_at, ..held }), "v1 held until 1970-01-01T00:00:00Z");
+        check(Fact::TagReleased(TagReleased { tag: "v1".into(), expired: false }), "v1 released");
+        let expired = TagReleased { tag: "v1".into(), expired: true };
+        check(Fact::TagReleased(expired), "v1 released, its time is up");
+        let withheld = MoveWithheld { tag: "v1".into(), item: Some(item("sha256:1")), ..Default::default() };
+        check(Fact::MoveWithheld(withheld), "v1 is held, would move to a@sha256:1");
+        let restored = TagRestored { tag: "v1".into(), items: vec![item("sha256:1")], ..Default::default() };
+        check(Fact::TagRestored(restored), "v1 restored -> a@sha256:1");
+        let empty = TagRestored { tag: "v1".into(), ..Default::default() };
+        check(Fact::TagRestored(empty), "v1 restored -> nothing");
     }
 
     #[test]

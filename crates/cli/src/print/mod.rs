@@ -3,8 +3,10 @@
 pub(crate) mod age;
 pub(crate) mod columns;
 pub(crate) mod describe;
+pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod go;
+pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
@@ -18,4 +20,6 @@ pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod tabs;
 pub(crate) mod template;
+pub(crate) mod whereabouts;
+pub(crate) mod why;
 pub(crate) mod yaml;

@@ -122,7 +122,8 @@ fn word(result: CheckResult) -> &'static str {
     }
 }
 
-fn kind(kind: FailureKind) -> &'static str {
+/// A kind of failure, in a word or two.
+pub(crate) fn kind(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Unspecified => "unknown",
         FailureKind::NotFound => "not found",

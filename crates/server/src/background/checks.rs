@@ -159,11 +159,16 @@ fn named_before(check: &Check, image: &PlannedImage, tag: &TagState) -> Option<D
     if tag.condition.is_some() {
         return None;
     }
-    let current = tag.current.as_ref().and_then(|current| current.item.image.as_ref());
+    // A held tag stays where it is; what would have moved it is known.
+    let withheld = tag.hold.as_ref().and_then(|hold| hold.withheld.as_ref());
+    let current = withheld.or(tag.current.as_ref().map(|current| &current.item));
+    let current = current.and_then(|item| item.image.as_ref());
     let remembered = check.seen.as_ref().filter(|seen| seen.question == Question::of(image));
     // Somebody may have moved the tag since then.
     let remembered = remembered.filter(|seen| Some(&seen.image) == current && !tag.needs_import());
-    remembered.map(|seen| &seen.named).or_else(|| unmoved(tag, default_platform())).cloned()
+    // Whether what would have moved it still would, nobody knows who does not remember it.
+    let unmoved = || if withheld.is_some() { None } else { unmoved(tag, default_platform()) };
+    remembered.map(|seen| &seen.named).or_else(unmoved).cloned()
 }
 
 fn same_repository(one: &PlannedImage, other: &PlannedImage) -> bool {

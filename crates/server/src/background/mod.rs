@@ -1,8 +1,9 @@
-//! What is done without anybody waiting for it: imports of tags that were set (`imports`), and checks of tags that are
-//! on the schedule or have failed (`checks`). Both go through the same writer as everything else, and are found again
+//! What is done without anybody waiting for it: imports of tags that were set (`imports`), checks of tags that are on the
+//! schedule or have failed (`checks`), and releases of tags whose time is up (`holds`). All go through the same writer as everything else, and are found again
 //! after a restart.
 
 mod checks;
+mod holds;
 mod imports;
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ impl Background {
         let work = self.work.clone();
         tokio::select! {
             () = self.clone().import_what_waits() => {}
+            () = self.clone().release_what_is_over() => {}
             () = self.check_what_is_due() => {}
             // An error means that nobody can tell any more, which is as good as being told.
             _ = stop.wait_for(|stop| *stop) => {}

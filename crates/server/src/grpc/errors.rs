@@ -13,6 +13,7 @@ use tagtrail_publisher::RepublishError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::moment::MomentError;
 use crate::past::PastError;
 use crate::secrets::SecretError;
 use crate::watch::End;
@@ -97,6 +98,14 @@ pub(super) fn past(error: &PastError) -> Status {
     match error {
         PastError::Read(error) => unreadable(error),
         PastError::Missing(_) | PastError::Decode(_) => internal(error),
+    }
+}
+
+pub(super) fn no_moment(error: &MomentError) -> Status {
+    match error {
+        MomentError::Beyond { .. } => out_of_range(error.to_string()),
+        MomentError::YetToCome { .. } | MomentError::Malformed(_) => usage(error.to_string()),
+        MomentError::Past(error) => past(error),
     }
 }
 

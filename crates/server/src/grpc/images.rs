@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tagtrail_api::v1;
 use tagtrail_api::v1::image_service_server::ImageService;
 use tagtrail_domain::refusal::resource;
-use tagtrail_domain::{Digest, Refusal, StreamKey};
+use tagtrail_domain::{Digest, Refusal};
 use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors};
@@ -56,6 +56,15 @@ impl ImageService for Services {
         request: Request<v1::GetImageStreamImageRequest>,
     ) -> Result<Response<v1::GetImageStreamImageResponse>, Status> {
         let request = request.into_inner();
+        self.in_turn(request.at.is_some(), move |services| services.image_as_asked(&request)).await
+    }
+}
+
+impl Services {
+    fn image_as_asked(
+        &self,
+        request: &v1::GetImageStreamImageRequest,
+    ) -> Result<v1::GetImageStreamImageResponse, Status> {
         let no_stream =
             |name: &str| Refusal::NotFound { resource: resource::STREAM_IMAGES, name: name.to_owned() };
         let key = match convert::existing(&request.namespace, &request.name) {
@@ -64,10 +73,14 @@ impl ImageService for Services {
             }
             other => check(other)?,
         };
-        let stream = self.view.stream(&key);
-        let stream = self.shown().header(&key, &stream);
+        let at = self.at(request.at.as_ref())?;
+        let (stream, own) = {
+            let shown = self.shown_at(&key, at)?;
+            let state = shown.look.stream(&key);
+            (shown.header(&key, &state), shown.look.images(&key))
+        };
         let stream = stream.ok_or_else(|| errors::refused(&no_stream(key.name.as_str())))?;
-        let found: Vec<Digest> = self.images_of(&key, &request.id).into_iter().collect();
+        let found: Vec<Digest> = self.meant_by(&request.id, own).into_iter().collect();
         let name = format!("{}@{}", key.name, request.id);
         let digest = match found.as_slice() {
             [digest] => digest,
@@ -86,14 +99,11 @@ impl ImageService for Services {
         let image = self.images.find(digest, false).map_err(|error| errors::no_bytes(&error))?;
         let image = image
             .ok_or_else(|| errors::refused(&Refusal::NotFound { resource: resource::STREAM_IMAGE, name }))?;
-        Ok(Response::new(v1::GetImageStreamImageResponse { stream: Some(stream), image: Some(image) }))
+        Ok(v1::GetImageStreamImageResponse { stream: Some(stream), image: Some(image) })
     }
-}
 
-impl Services {
-    /// The images in a stream's history, and the images of those that are indexes, that `id` may mean.
-    fn images_of(&self, key: &StreamKey, id: &str) -> BTreeSet<Digest> {
-        let own = self.view.stream_images(key);
+    /// Which of these images, and of the images of those that are indexes, `id` may mean.
+    fn meant_by(&self, id: &str, own: Vec<Digest>) -> BTreeSet<Digest> {
         if let Some(whole) = own.iter().find(|digest| digest.as_str() == id) {
             return BTreeSet::from([whole.clone()]); // Nothing else can be meant, so no index need be opened.
         }

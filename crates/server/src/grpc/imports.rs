@@ -101,15 +101,8 @@ impl Services {
 
     /// What this request was answered the first time, if there was one: before a registry is asked again.
     fn first_answer(&self, key: &StreamKey, origin: &Origin) -> Result<Option<v1::ImportResponse>, Status> {
-        if origin.request_id.is_empty() {
-            return Ok(None);
-        }
-        let Some(past) = self.view.request(&origin.request_id) else { return Ok(None) };
-        if past.digest != origin.request_digest {
-            return Err(errors::refused(&Refusal::RequestIdReused(origin.request_id.clone())));
-        }
-        let run = tagtrail_domain::Run { first_sequence: past.first_sequence, length: past.length };
-        self.answer_again(key, &self.recall(key, run)?).map(Some)
+        let written = self.written_before(key, origin)?;
+        written.map(|written| self.answer_again(key, &written)).transpose()
     }
 
     /// The first answer, from the events it made: what became of each tag stands in the last of them.

@@ -3,10 +3,15 @@
 mod admin;
 pub(crate) mod errors;
 mod events;
+mod history;
+mod holds;
 mod images;
 mod imports;
 mod past;
+mod promote;
 mod republish;
+mod restore;
+mod rollback;
 mod schedule;
 mod secrets;
 mod streams;
@@ -19,7 +24,7 @@ use std::time::Instant;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tagtrail_api::v1;
-use tagtrail_domain::event::Actor;
+use tagtrail_domain::event::{Actor, Event, Run};
 use tagtrail_domain::{Command, Refusal, StreamKey, limits};
 use tagtrail_event_log::Log;
 use tagtrail_projection::View;
@@ -68,21 +73,53 @@ impl Services {
 
     /// Writes, and gives for a repeated request what came of it the first time.
     async fn write(&self, key: &StreamKey, command: Command, origin: Origin) -> Result<Written, Status> {
-        let write = Write::one(key.clone(), command, origin);
-        let written = self.writer.write(write).await.map_err(|error| errors::not_written(&error))?;
-        if written.repeated { self.recall(key, written.run) } else { Ok(written) }
+        self.write_together(vec![(key.clone(), command)], origin).await
+    }
+
+    /// The same for several wishes, of which all are carried out or none.
+    async fn write_together(
+        &self,
+        wishes: Vec<(StreamKey, Command)>,
+        origin: Origin,
+    ) -> Result<Written, Status> {
+        let first = wishes[0].0.clone();
+        let written = self.writer.write(Write { wishes, origin }).await;
+        let written = written.map_err(|error| errors::not_written(&error))?;
+        if written.repeated { self.recall(&first, written.run) } else { Ok(written) }
+    }
+
+    /// What a write with this request id came to, if there was one: for what is looked up before a write, and may no
+    /// longer be there when the request is repeated.
+    fn written_before(&self, key: &StreamKey, origin: &Origin) -> Result<Option<Written>, Status> {
+        if origin.request_id.is_empty() {
+            return Ok(None);
+        }
+        let Some(past) = self.view.request(&origin.request_id) else { return Ok(None) };
+        if past.digest != origin.request_digest {
+            return Err(errors::refused(&Refusal::RequestIdReused(origin.request_id.clone())));
+        }
+        self.recall(key, Run { first_sequence: past.first_sequence, length: past.length }).map(Some)
     }
 
     /// Decides a write as if it were to happen, and forgets it.
     fn try_out(&self, key: &StreamKey, command: &Command, origin: &Origin) -> Result<(), Refusal> {
+        self.try_together(&[(key.clone(), command.clone())], origin).map(drop)
+    }
+
+    /// The same for several wishes. Gives what would happen.
+    fn try_together(
+        &self,
+        wishes: &[(StreamKey, Command)],
+        origin: &Origin,
+    ) -> Result<Vec<(StreamKey, Event)>, Refusal> {
         let context = tagtrail_domain::Context {
             now: self.outside.now(),
             next_sequence: self.log.head() + 1,
-            fresh_uids: vec![self.outside.fresh_uid()],
+            fresh_uids: wishes.iter().map(|_| self.outside.fresh_uid()).collect(),
             expected_revision: origin.expected_revision,
             internal_registry: None,
         };
-        tagtrail_domain::decide(&self.view.stage(), key, &context, command).map(drop)
+        tagtrail_domain::decide_together(&self.view.stage(), &context, wishes)
     }
 }
 

@@ -11,10 +11,14 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors, opened, result};
 use crate::convert::{self, history_limit};
+use crate::moment::At;
+use crate::past::Then;
 
 /// Most streams in one page, and most that are looked at for one.
 const PAGE: usize = 500;
 const LOOKED_AT: usize = 5_000;
+/// A page ends when so many events were read for streams as they were.
+const EVENTS: u64 = 100_000;
 /// A page ends when it has this many bytes.
 const BYTES: usize = 8 << 20;
 /// The largest answer: clients take 64 MiB.
@@ -59,14 +63,7 @@ impl ImageStreamService for Services {
         request: Request<v1::GetImageStreamRequest>,
     ) -> Result<Response<v1::GetImageStreamResponse>, Status> {
         let request = request.into_inner();
-        let key = check(convert::existing(&request.namespace, &request.name))?;
-        let stream = {
-            let shown = self.shown();
-            shown.stream(&key, &shown.look.stream(&key), history_limit(request.history_limit))
-        };
-        let stream = stream.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
-        bounded_answer(&key, &stream)?;
-        Ok(Response::new(v1::GetImageStreamResponse { stream: Some(stream), at: None }))
+        self.in_turn(request.at.is_some(), move |services| services.stream_of(&request)).await
     }
 
     async fn list_image_streams(
@@ -74,46 +71,7 @@ impl ImageStreamService for Services {
         request: Request<v1::ListImageStreamsRequest>,
     ) -> Result<Response<v1::ListImageStreamsResponse>, Status> {
         let request = request.into_inner();
-        let selector = Selector::parse(&request.label_selector).map_err(|e| errors::usage(e.to_string()))?;
-        let namespace = match request.namespace.as_str() {
-            "" => None,
-            // A text that is no namespace has no streams.
-            text => match Namespace::parse(text) {
-                Ok(namespace) => Some(namespace),
-                Err(_) => return Ok(Response::new(v1::ListImageStreamsResponse::default())),
-            },
-        };
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
-        let mut after = token(&request.page_token)?;
-        let mut streams = Vec::new();
-        let mut next_page_token = String::new();
-        let (mut looked_at, mut bytes) = (0, 0);
-        // What the selector leaves out does not make a page shorter, within reason.
-        'pages: loop {
-            let keys = self.view.list(namespace.as_ref(), after.as_ref(), PAGE);
-            let last_page = keys.len() < PAGE;
-            for key in keys {
-                if streams.len() == size || looked_at == LOOKED_AT || bytes >= BYTES {
-                    next_page_token = after.map(|key: StreamKey| key.to_string()).unwrap_or_default();
-                    break 'pages;
-                }
-                let shown = self.shown();
-                let state = shown.look.stream(&key);
-                if state.life.as_ref().is_some_and(|stream| selector.matches(&stream.labels)) {
-                    let stream = shown.stream(&key, &state, history_limit(request.history_limit));
-                    bytes += stream.as_ref().map_or(0, Message::encoded_len);
-                    streams.extend(stream);
-                }
-                (after, looked_at) = (Some(key), looked_at + 1);
-            }
-            if last_page {
-                break;
-            }
-        }
-        Ok(Response::new(v1::ListImageStreamsResponse { streams, next_page_token, at: None }))
+        self.in_turn(request.at.is_some(), move |services| services.page_of_streams(&request)).await
     }
 
     async fn describe_image_stream(
@@ -121,14 +79,7 @@ impl ImageStreamService for Services {
         request: Request<v1::DescribeImageStreamRequest>,
     ) -> Result<Response<v1::DescribeImageStreamResponse>, Status> {
         let request = request.into_inner();
-        let key = check(convert::existing(&request.namespace, &request.name))?;
-        let description = {
-            let shown = self.shown();
-            shown.description(&key, &shown.look.stream(&key), history_limit(request.history_limit))
-        };
-        let description = description.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
-        bounded_answer(&key, &description)?;
-        Ok(Response::new(v1::DescribeImageStreamResponse { description: Some(description), at: None }))
+        self.in_turn(request.at.is_some(), move |services| services.description_of(&request)).await
     }
 
     async fn list_history(
@@ -136,25 +87,7 @@ impl ImageStreamService for Services {
         request: Request<v1::ListHistoryRequest>,
     ) -> Result<Response<v1::ListHistoryResponse>, Status> {
         let request = request.into_inner();
-        let key = check(convert::existing(&request.namespace, &request.name))?;
-        let shown = self.shown();
-        let state = shown.look.stream(&key);
-        let missing = |stream: bool| errors::refused(&Refusal::no_tag(&key, &request.tag, stream));
-        let stream = state.life.as_ref().ok_or_else(|| missing(false))?;
-        let tag = convert::tag(&request.tag).map_err(|_| missing(true))?;
-        let tag_state = stream.tags.get(&tag).ok_or_else(|| missing(true))?;
-        // Items are numbered from the oldest, so a page stays what it was while new ones come.
-        let before = match request.page_token.as_str() {
-            "" => tag_state.history_length,
-            text => text.parse().map_err(|_| errors::bad_page_token(text))?,
-        };
-        let items = shown.look.history(&key, &tag, before, history_limit(request.page_size));
-        let next_page_token = match items.last() {
-            Some((number, _)) if *number > 0 => number.to_string(),
-            _ => String::new(),
-        };
-        let items = items.iter().map(|(_, current)| to_proto::history_item(&current.item));
-        Ok(Response::new(v1::ListHistoryResponse { items: items.collect(), next_page_token, at: None }))
+        self.in_turn(request.at.is_some(), move |services| services.page_of_history(&request)).await
     }
 
     async fn set_lookup_policy(
@@ -203,6 +136,111 @@ impl ImageStreamService for Services {
             stream: self.shown().header(&key, &written.after),
             result: Some(result(&written)),
         }))
+    }
+}
+
+impl Services {
+    fn stream_of(&self, request: &v1::GetImageStreamRequest) -> Result<v1::GetImageStreamResponse, Status> {
+        let key = check(convert::existing(&request.namespace, &request.name))?;
+        let at = self.at(request.at.as_ref())?;
+        let stream = {
+            let shown = self.shown_at(&key, at)?;
+            shown.stream(&key, &shown.look.stream(&key), history_limit(request.history_limit))
+        };
+        let stream = stream.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
+        bounded_answer(&key, &stream)?;
+        Ok(v1::GetImageStreamResponse { stream: Some(stream), at: at.map(At::shown) })
+    }
+
+    fn page_of_streams(
+        &self,
+        request: &v1::ListImageStreamsRequest,
+    ) -> Result<v1::ListImageStreamsResponse, Status> {
+        let selector = Selector::parse(&request.label_selector).map_err(|e| errors::usage(e.to_string()))?;
+        let at = self.at(request.at.as_ref())?;
+        let mut page = v1::ListImageStreamsResponse { at: at.map(At::shown), ..Default::default() };
+        let namespace = match request.namespace.as_str() {
+            "" => None,
+            // A text that is no namespace has no streams.
+            text => match Namespace::parse(text) {
+                Ok(namespace) => Some(namespace),
+                Err(_) => return Ok(page),
+            },
+        };
+        let size = match request.page_size as usize {
+            0 => PAGE,
+            size => size.min(PAGE),
+        };
+        let mut after = token(&request.page_token)?;
+        let (mut looked_at, mut bytes, mut events) = (0, 0, 0);
+        // What the selector leaves out does not make a page shorter, within reason.
+        loop {
+            // A stream that lives no more may have lived then.
+            let keys = match at {
+                None => self.view.list(namespace.as_ref(), after.as_ref(), PAGE),
+                Some(_) => self.view.names(namespace.as_ref(), after.as_ref(), PAGE),
+            };
+            let last_page = keys.len() < PAGE;
+            for key in keys {
+                let enough = looked_at == LOOKED_AT || bytes >= BYTES || events >= EVENTS;
+                if page.streams.len() == size || enough {
+                    page.next_page_token = after.map(|key: StreamKey| key.to_string()).unwrap_or_default();
+                    return Ok(page);
+                }
+                let shown = self.shown_at(&key, at)?;
+                let state = shown.look.stream(&key);
+                if let Then::Past(_) = shown.look {
+                    events += state.revision;
+                }
+                if state.life.as_ref().is_some_and(|stream| selector.matches(&stream.labels)) {
+                    let stream = shown.stream(&key, &state, history_limit(request.history_limit));
+                    bytes += stream.as_ref().map_or(0, Message::encoded_len);
+                    page.streams.extend(stream);
+                }
+                (after, looked_at) = (Some(key), looked_at + 1);
+            }
+            if last_page {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn description_of(
+        &self,
+        request: &v1::DescribeImageStreamRequest,
+    ) -> Result<v1::DescribeImageStreamResponse, Status> {
+        let key = check(convert::existing(&request.namespace, &request.name))?;
+        let at = self.at(request.at.as_ref())?;
+        let description = {
+            let shown = self.shown_at(&key, at)?;
+            shown.description(&key, &shown.look.stream(&key), history_limit(request.history_limit))
+        };
+        let description = description.ok_or_else(|| errors::refused(&Refusal::no_stream(&key)))?;
+        bounded_answer(&key, &description)?;
+        Ok(v1::DescribeImageStreamResponse { description: Some(description), at: at.map(At::shown) })
+    }
+
+    fn page_of_history(&self, request: &v1::ListHistoryRequest) -> Result<v1::ListHistoryResponse, Status> {
+        let key = check(convert::existing(&request.namespace, &request.name))?;
+        let at = self.at(request.at.as_ref())?;
+        let then = self.shown_at(&key, at)?.look;
+        let state = then.stream(&key);
+        let missing = |stream: bool| errors::refused(&Refusal::no_tag(&key, &request.tag, stream));
+        let stream = state.life.as_ref().ok_or_else(|| missing(false))?;
+        let tag = convert::tag(&request.tag).map_err(|_| missing(true))?;
+        let tag_state = stream.tags.get(&tag).ok_or_else(|| missing(true))?;
+        // Items are numbered from the oldest, so a page stays what it was while new ones come.
+        let before = match request.page_token.as_str() {
+            "" => tag_state.history_length,
+            text => text.parse().map_err(|_| errors::bad_page_token(text))?,
+        };
+        let items = then.history(&key, &tag, before, history_limit(request.page_size));
+        let next_page_token = match items.last() {
+            Some((number, _)) if *number > 0 => number.to_string(),
+            _ => String::new(),
+        };
+        let items = items.iter().map(|(_, current)| to_proto::history_item(&current.item)).collect();
+        Ok(v1::ListHistoryResponse { items, next_page_token, at: at.map(At::shown) })
     }
 }
 

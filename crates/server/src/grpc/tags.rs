@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors, opened, past, result};
 use crate::convert;
+use crate::moment::At;
 
 /// The longest a caller may wait for an import.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -84,44 +85,39 @@ impl TagService for Services {
         request: Request<v1::GetTagRequest>,
     ) -> Result<Response<v1::GetTagResponse>, Status> {
         let request = request.into_inner();
-        let key = tag_of(&request.namespace, &request.name)?;
-        let shown = self.shown();
-        let state = shown.look.stream(&key);
-        let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
-        let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
-        let mut answer = answer.ok_or_else(missing)?;
-        // The writer need not wait for files.
-        drop(shown);
-        answer.image = self.image_of(&state, &tag)?;
-        // OpenShift's ImageStreamTag is a tag with an image; its ImageTag is any tag (spec §1.1).
-        if answer.image.is_none() && !request.allow_without_image {
-            return Err(missing());
-        }
-        Ok(Response::new(v1::GetTagResponse { tag: Some(answer), at: None }))
+        self.in_turn(request.at.is_some(), move |services| services.tag_as_asked(&request)).await
     }
 
-    async fn promote(&self, _: Request<v1::PromoteRequest>) -> Result<Response<v1::PromoteResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn promote(
+        &self,
+        request: Request<v1::PromoteRequest>,
+    ) -> Result<Response<v1::PromoteResponse>, Status> {
+        self.promote_tags(request).await.map(Response::new)
     }
 
     async fn rollback(
         &self,
-        _: Request<v1::RollbackRequest>,
+        request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.roll_back(request).await.map(Response::new)
     }
 
-    async fn hold(&self, _: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        self.hold_tag(request).await.map(Response::new)
     }
 
-    async fn release(&self, _: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        self.release_tag(request).await.map(Response::new)
     }
 
-    async fn restore(&self, _: Request<v1::RestoreRequest>) -> Result<Response<v1::RestoreResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<v1::RestoreResponse>, Status> {
+        self.bring_back(request).await.map(Response::new)
     }
 }
 
@@ -143,7 +139,7 @@ fn namespace_of(request: &v1::SetTagRequest) -> Result<(), Refusal> {
 }
 
 /// The stream of a tag that is to be looked at or deleted. A stream that cannot exist is reported as its tag's.
-fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
+pub(super) fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
     match convert::existing(namespace, name) {
         Err(Refusal::NotFound { name, resource }) if resource != "namespaces" => {
             Err(errors::refused(&Refusal::NotFound {
@@ -156,6 +152,25 @@ fn tag_of(namespace: &str, name: &str) -> Result<StreamKey, Status> {
 }
 
 impl Services {
+    fn tag_as_asked(&self, request: &v1::GetTagRequest) -> Result<v1::GetTagResponse, Status> {
+        let key = tag_of(&request.namespace, &request.name)?;
+        let at = self.at(request.at.as_ref())?;
+        let shown = self.shown_at(&key, at)?;
+        let state = shown.look.stream(&key);
+        let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
+        let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
+        let answer = shown.tag(&key, &state, &tag, convert::HISTORY_LIMIT);
+        let mut answer = answer.ok_or_else(missing)?;
+        // The writer need not wait for files.
+        drop(shown);
+        answer.image = self.image_of(&state, &tag)?;
+        // OpenShift's ImageStreamTag is a tag with an image; its ImageTag is any tag (spec §1.1).
+        if answer.image.is_none() && !request.allow_without_image {
+            return Err(missing());
+        }
+        Ok(v1::GetTagResponse { tag: Some(answer), at: at.map(At::shown) })
+    }
+
     /// The present image of a tag, if it has one.
     fn image_of(&self, state: &StreamState, tag: &TagName) -> Result<Option<v1::Image>, Status> {
         let current = state.life.as_ref().and_then(|stream| stream.tags.get(tag)?.current.as_ref());

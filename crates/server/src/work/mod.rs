@@ -1,6 +1,7 @@
-//! What is to be done without anybody asking: tags that wait for their import, and tags that are checked again. All of
-//! it can be read from the read model; this is where it is kept at hand.
+//! What is to be done without anybody asking: tags that wait for their import, tags that are checked again, and holds that
+//! end. All of it can be read from the read model; this is where it is kept at hand.
 
+mod holds;
 mod pending;
 mod schedule;
 
@@ -12,6 +13,7 @@ use tagtrail_projection::View;
 
 use crate::config::Intervals;
 
+pub(crate) use holds::{Ending, Holds};
 pub(crate) use pending::{Imported, Pending, Task};
 pub(crate) use schedule::{Check, Listed, Next, Outcome, Place, Schedule, Seen};
 
@@ -21,13 +23,16 @@ pub(crate) struct Work {
     pub pending: Pending,
     /// Tags that are checked again.
     pub schedule: Schedule,
+    /// Holds that end by themselves.
+    pub holds: Holds,
 }
 
 impl Work {
     /// No work yet. `draw` gives random numbers of at least 0 and less than 1.
     #[must_use]
     pub(crate) fn new(intervals: Intervals, draw: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        Self { pending: Pending::default(), schedule: Schedule::new(intervals, draw) }
+        let schedule = Schedule::new(intervals, draw);
+        Self { pending: Pending::default(), schedule, holds: Holds::default() }
     }
 
     /// Takes up the work that a start finds in the read model. `wall` and `now` are the same moment.
@@ -35,6 +40,9 @@ impl Work {
         self.pending.fill(view.pending(), now);
         for key in view.checked() {
             self.schedule.fill(&key, &view.stream(&key), wall, now);
+        }
+        for key in view.expiring() {
+            self.holds.fill(&key, &view.stream(&key));
         }
     }
 
@@ -48,5 +56,6 @@ impl Work {
             events.iter().filter_map(|recorded| recorded.event.fact.tag()).collect();
         let tags = if events.iter().any(whole) { None } else { Some(&tags) };
         self.schedule.changed(key, state, tags, now);
+        self.holds.changed(key, events, state);
     }
 }

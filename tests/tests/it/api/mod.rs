@@ -57,6 +57,14 @@ impl Api {
         assert!(status.message().contains(words), "says {}\nnot  {words}", status.message());
     }
 
+    /// Makes a call that may be refused.
+    pub(crate) fn call<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<Response<T>, Status> {
+        self.runtime.block_on(call)
+    }
+
     pub(crate) fn streams(&self) -> ImageStreamServiceClient<Channel> {
         ImageStreamServiceClient::new(self.channel.clone())
     }

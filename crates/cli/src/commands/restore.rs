@@ -1,0 +1,78 @@
+//! `tagtrail restore STREAM[:TAG]`: brings back what was deleted.
+
+use tagtrail_api::v1::{RestoreRequest, RestoreResponse};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::flags::At;
+use crate::places::Place;
+use crate::print::age::exact;
+
+/// Bring back a deleted tag, or a deleted image stream with all of its tags, as it was before it was deleted, or with --at
+/// as it was at that moment.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The image stream, or one tag of it
+    #[arg(value_name = "STREAM[:TAG]")]
+    target: String,
+    #[command(flatten)]
+    at: At,
+    /// Only check, change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Brings something back.
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let place = Place::parse(&args.target, &context.namespace)?;
+    let client = context.client()?;
+    let request = RestoreRequest {
+        namespace: place.namespace.clone(),
+        name: place.stream.clone(),
+        tag: place.tag.clone(),
+        at: args.at.when().to_wire(),
+        dry_run: args.dry_run,
+        write: Some(context.write_options(0)),
+    };
+    let answer = client.tags().restore(request).await.map_err(|status| client.refusal(&status))?;
+    context.print(&message(&place, &answer.into_inner(), args.dry_run, &context.namespace))
+}
+
+fn message(place: &Place, answer: &RestoreResponse, dry_run: bool, current: &str) -> String {
+    let name = place.shown(current);
+    let done = if dry_run { "would be restored" } else { "restored" };
+    let at = answer.at.as_ref().map(|at| {
+        let time = at.time.as_ref().map(|time| format!(" ({})", exact(time))).unwrap_or_default();
+        format!(", as it was at sequence {}{time}", at.sequence)
+    });
+    let at = at.unwrap_or_default();
+    match (place.tag.as_str(), answer.tags.as_slice()) {
+        ("", []) => format!("Image stream {name} {done} without tags{at}.\n"),
+        ("", tags) => format!("Image stream {name} {done} with {}{at}.\n", tags.join(", ")),
+        _ => format!("Tag {name} {done}{at}.\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+    use tagtrail_api::v1::ShownMoment;
+
+    use super::*;
+
+    #[test]
+    fn a_line_tells_what_is_back() {
+        let check = |target: &str, tags: &[&str], dry_run, want: &str| {
+            let at = Some(ShownMoment { sequence: 7, time: Some(Timestamp::default()) });
+            let tags = tags.iter().map(ToString::to_string).collect();
+            let answer = RestoreResponse { tags, at, result: None };
+            let place = Place::parse(target, "here").expect("a place");
+            let want = format!("{want}, as it was at sequence 7 (1970-01-01T00:00:00Z).\n");
+            assert_eq!(message(&place, &answer, dry_run, "here"), want);
+        };
+        check("app", &["v1", "v2"], false, "Image stream app restored with v1, v2");
+        check("prod/app", &[], false, "Image stream prod/app restored without tags");
+        check("app:v1", &["v1"], false, "Tag app:v1 restored");
+        check("app:v1", &["v1"], true, "Tag app:v1 would be restored");
+    }
+}

@@ -1,0 +1,41 @@
+//! `tagtrail why STREAM:TAG`: from what a tag points to back to what was seen in a registry.
+
+use tagtrail_api::v1::WhyRequest;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::flags::At;
+use crate::places::Place;
+use crate::print::{json, why, yaml};
+
+/// Tell why a tag points to what it points to: each cause of its last move, back to what was seen in a registry.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The tag
+    #[arg(value_name = "STREAM:TAG")]
+    tag: String,
+    #[command(flatten)]
+    at: At,
+    /// json or yaml
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json", "yaml"])]
+    output: Option<String>,
+}
+
+/// Tells why.
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let place = Place::of_tag(&args.tag, &context.namespace)?;
+    let client = context.client()?;
+    let request = WhyRequest {
+        namespace: place.namespace.clone(),
+        name: place.stream.clone(),
+        tag: place.tag.clone(),
+        at: args.at.when().to_wire(),
+    };
+    let answer = client.histories().why(request).await.map_err(|status| client.refusal(&status))?;
+    let answer = answer.into_inner();
+    context.print(&match args.output.as_deref() {
+        None => why::in_words(&place, &answer, &context.namespace),
+        Some("json") => json::typed(&why::in_json(&place, &answer)),
+        Some(_) => yaml::document(&why::in_json(&place, &answer)),
+    })
+}
