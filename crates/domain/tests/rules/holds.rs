@@ -97,7 +97,7 @@ fn imports_are_withheld() {
     );
     // Of a whole repository only that tag stays.
     check(
-        &format!("import p --from=x.io/a --all --confirm = a:A b:B; hold p:a"),
+        "import p --from=x.io/a --all --confirm = a:A b:B; hold p:a",
         "import p --from=x.io/a --all --confirm = a:C b:C",
         "G2: new C; a withheld x.io/a@C g2; b := x.io/a:b g2; b + x.io/a@C g2; checked",
     );
