@@ -70,6 +70,10 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
             tag.current = Some(Current { item: moved.item.clone(), sequence: at.sequence });
             // A tag that got an image has no failure any more, whichever way it got it (spec §2.6).
             tag.condition = None;
+            // A held tag that was taken to what was withheld is where it would be.
+            if let Some(hold) = &mut tag.hold {
+                hold.withheld.take_if(|withheld| withheld.is_same(&moved.item));
+            }
             match moved.change {
                 HistoryChange::Added => tag.history_length += 1,
                 HistoryChange::Replaced | HistoryChange::Renewed => {}

@@ -24,13 +24,14 @@ pub fn reason(state: &TagState) -> Option<Reason> {
     (state.condition.is_some() && importable).then_some(Reason::Failed)
 }
 
-/// What the registry named when the tag got its present image. If it still names that, nothing has moved. `None`: the
-/// image has to be fetched to know, because the tag failed, was set anew, or would now take another image out of the
-/// same index. `default_platform` is what is taken where the tag prefers nothing: operating system, architecture.
+/// What the registry named when the tag got its present image, or the one that is withheld from it. If it still names that,
+/// nothing has moved. `None`: the image has to be fetched to know, because the tag failed, was set anew, or would now take
+/// another image out of the same index. `default_platform` is what is taken where the tag prefers nothing: operating system, architecture.
 #[must_use]
 pub fn unmoved<'s>(state: &'s TagState, default_platform: (&str, &str)) -> Option<&'s Digest> {
     let spec = state.spec.as_ref()?;
-    let item = &state.current.as_ref()?.item;
+    let withheld = state.hold.as_ref().and_then(|hold| hold.withheld.as_ref());
+    let item = withheld.or(state.current.as_ref().map(|current| &current.item))?;
     if state.condition.is_some() || item.generation < spec.generation {
         return None;
     }
@@ -48,7 +49,7 @@ pub fn unmoved<'s>(state: &'s TagState, default_platform: (&str, &str)) -> Optio
 mod tests {
     use super::*;
     use crate::image::{Failure, FailureKind, Platform};
-    use crate::state::{Current, HistoryItem};
+    use crate::state::{Current, HistoryItem, Hold, HoldTerms};
     use crate::tag::{Entries, ImportCondition, ImportPolicy, SourceKind, TagSource, TagSpec};
     use crate::time::Timestamp;
 
@@ -57,7 +58,8 @@ mod tests {
     }
 
     /// A tag in a few words: `scheduled`, `failed`, `reference`, `alias`, `digest` (as its source), `amd64` or `arm64`
-    /// (its image, of which the index is `b`), `plain` (an image without index), `prefers-arm64`, `set-anew`.
+    /// (its image, of which the index is `b`), `plain` (an image without index), `prefers-arm64`, `set-anew`, `held`, `withheld`
+    /// (held, and `d` is withheld from it).
     fn tag(words: &str) -> TagState {
         let has = |word: &str| words.split(' ').any(|w| w == word);
         let name = if has("digest") { format!("quay.io/a@{}", digest('a')) } else { "quay.io/a:1".into() };
@@ -89,8 +91,17 @@ mod tests {
         });
         let failure = Failure { kind: FailureKind::NotFound, reason: String::new(), message: String::new() };
         let condition = ImportCondition { failure, generation: 1, since: Timestamp::default() };
+        let withheld = item.clone().filter(|_| has("withheld"));
+        let withheld = withheld.map(|item| HistoryItem { image: Some(digest('d')), ..item });
+        let hold = (has("held") || has("withheld")).then(|| Hold {
+            terms: HoldTerms::default(),
+            since: Timestamp::default(),
+            sequence: 2,
+            withheld,
+        });
         TagState {
             spec: Some(spec),
+            hold,
             current: item.map(|item| Current { item, sequence: 1 }),
             condition: has("failed").then_some(condition),
             ..TagState::default()
@@ -131,5 +142,9 @@ mod tests {
         check("plain failed", None);
         check("plain set-anew", None);
         check("scheduled", None);
+        // A held tag stays, so what is withheld is what was seen last.
+        check("plain held", Some('a'));
+        check("plain withheld", Some('d'));
+        check("plain withheld failed", None);
     }
 }

@@ -1,16 +1,20 @@
 //! What holds for any run of commands, whatever they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tagtrail_domain::apply::Position;
-use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata};
-use tagtrail_domain::event::{HistoryChange, TagMoved};
+use tagtrail_domain::command::{
+    Expectation, Import, ImportOrigin, ImportTarget, ImportedImage, Restore, RestoredTag, Rollback, SetTag,
+    UpdateMetadata,
+};
+use tagtrail_domain::event::{HistoryChange, MoveCause, TagMoved};
 use tagtrail_domain::image::FailureKind;
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage};
-use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource};
+use tagtrail_domain::state::{Current, HoldTerms};
+use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::*;
 
 proptest! {
@@ -69,8 +73,7 @@ proptest! {
         if live.run(last.clone()).refused.is_none() && is_idempotent(&live, &last) {
             let again = live.decide(&last);
             // It may be refused, where the first time made a stream that has nothing to import.
-            let events = again.map(|(_, events)| events).unwrap_or_default();
-            prop_assert_eq!(events, Vec::new(), "{:?}", last);
+            prop_assert_eq!(again.unwrap_or_default(), Vec::new(), "{:?}", last);
         }
     }
 
@@ -96,29 +99,192 @@ proptest! {
                     let before = newest.remove(&(key.clone(), tag.clone()));
                     prop_assert_eq!(last.clone(), before.map(|(_, item)| item));
                 }
+                Fact::TagRestored(restored) => {
+                    let place = (key.clone(), restored.tag.clone());
+                    let first = restored.items.first().map(|item| (at.sequence, item.clone()));
+                    prop_assert_eq!(first.and_then(|first| newest.insert(place, first)), None);
+                }
                 Fact::StreamDeleted { .. } => newest.retain(|(of, _), _| of != key),
                 _ => {}
             }
         }
     }
 
-    /// After any command that moved a tag, every tag that follows it points to the same, over any number of hops.
+    /// After any command that moved a tag, released it or brought it back, every tag that follows it points to the same, over
+    /// any number of hops, but for what is held. So does the tag itself with what it follows.
     #[test]
     fn what_follows_a_tag_points_where_it_points(wishes in vec(any_wish(), 0..40)) {
         let mut live = Live::default();
         for wish in wishes {
             let run = live.run(wish);
             for (key, event, _) in &live.log[run.from..] {
-                let Fact::TagMoved(moved) = &event.fact else { continue };
+                let (tag, caught_up) = match &event.fact {
+                    Fact::TagMoved(moved) => (&moved.tag, false),
+                    Fact::TagReleased { tag, .. } => (tag, true),
+                    Fact::TagRestored(restored) => (&restored.tag, true),
+                    _ => continue,
+                };
                 let state = live.model.stream(key);
                 let stream = state.life.as_ref().expect("a tag that moved has a stream");
-                let target = points_to(stream, &moved.tag);
-                for (tag, state) in &stream.tags {
+                for (follower, state) in &stream.tags {
                     let source = state.spec.as_ref().and_then(|spec| spec.source.as_ref());
-                    if source.and_then(|source| source.followed_tag(key)).as_ref() == Some(&moved.tag) {
-                        prop_assert_eq!(points_to(stream, tag), target.clone(), "{} follows {}", tag, moved.tag);
+                    let Some(followed) = source.and_then(|source| source.followed_tag(key)) else { continue };
+                    let concerned = followed == *tag || (caught_up && follower == tag);
+                    let target = points_to(stream, &followed);
+                    if concerned && state.hold.is_none() && target.is_some() {
+                        prop_assert_eq!(points_to(stream, follower), target, "{} follows {}", follower, followed);
                     }
                 }
+            }
+        }
+    }
+
+    /// Nothing moves a held tag but a rollback, and what it follows stays. What it is kept from is told once, is never what it
+    /// points to, and only a tag that points to something is held.
+    #[test]
+    fn a_held_tag_stays(wishes in vec(any_wish(), 0..60)) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        let mut read = Model::default();
+        for (key, event, at) in &live.log {
+            let before = event.fact.tag().and_then(|tag| tag_state(&read, key, tag));
+            let held = before.as_ref().and_then(|state| state.hold.as_ref());
+            match (&event.fact, before.as_ref(), held) {
+                (Fact::TagMoved(moved), _, Some(_)) => prop_assert_eq!(&moved.cause, &MoveCause::Rollback),
+                (Fact::TagSet { spec, .. }, Some(before), Some(_)) => {
+                    let followed = |spec: &TagSpec| {
+                        (spec.source.clone(), spec.import_policy, spec.generation)
+                    };
+                    prop_assert_eq!(Some(followed(spec)), before.spec.as_ref().map(followed));
+                }
+                (Fact::MoveWithheld(withheld), Some(before), held) => {
+                    let hold = held.expect("it is withheld from a held tag");
+                    let known = hold.withheld.as_ref().or(before.current.as_ref().map(|current| &current.item));
+                    prop_assert!(!known.expect("it points to something").is_same(&withheld.item));
+                }
+                (Fact::MoveWithheld(_), None, _) => prop_assert!(false, "nothing is withheld from no tag"),
+                _ => {}
+            }
+            read.apply(key, event, *at);
+            for tag in read.stream(key).life.iter().flat_map(|stream| stream.tags.values()) {
+                let Some(hold) = &tag.hold else { continue };
+                let current = &tag.current.as_ref().expect("it is held where it is").item;
+                prop_assert!(!hold.withheld.as_ref().is_some_and(|withheld| withheld.is_same(current)));
+            }
+        }
+    }
+
+    /// What was taken over from somewhere was there: an event of before had brought that image to a tag.
+    #[test]
+    fn what_is_copied_was_there(wishes in vec(any_wish(), 0..60)) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        for (_, event, at) in &live.log {
+            let (item, cause, copied_from, renewed) = match &event.fact {
+                Fact::TagMoved(moved) => {
+                    let renewed = moved.change == HistoryChange::Renewed;
+                    (&moved.item, &moved.cause, moved.copied_from, renewed)
+                }
+                Fact::MoveWithheld(moved) => (&moved.item, &moved.cause, moved.copied_from, false),
+                _ => continue,
+            };
+            if copied_from == 0 {
+                let made_here = match cause {
+                    MoveCause::Import | MoveCause::ScheduledImport => true,
+                    // Only pointed at, or confirmed by a new alias.
+                    MoveCause::Tag => item.image.is_none() || renewed,
+                    MoveCause::Alias(_) | MoveCause::Rollback => false,
+                };
+                prop_assert!(made_here, "{:?}", event);
+                continue;
+            }
+            prop_assert!(copied_from < at.sequence);
+            let is_it = |other: &HistoryItem| match cause {
+                MoveCause::Alias(_) | MoveCause::Rollback => item.is_same(other),
+                // The image may have been there by several references.
+                _ => item.image == other.image,
+            };
+            let there = match &live.log[copied_from as usize - 1].1.fact {
+                Fact::TagMoved(moved) => is_it(&moved.item),
+                Fact::TagRestored(restored) => restored.items.iter().any(is_it),
+                _ => false,
+            };
+            prop_assert!(there, "{:?} from {}", event, copied_from);
+        }
+    }
+
+    /// A stream's own events alone tell what it was after each command, with its histories: also after it was deleted, and
+    /// whatever happened to other streams in the same command.
+    #[test]
+    fn each_moment_can_be_read_from_the_stream_alone(wishes in vec(any_wish(), 0..40)) {
+        let mut live = Live::default();
+        let mut moments = Vec::new();
+        for wish in wishes {
+            live.run(wish);
+            moments.push((live.log.len(), live.model.clone()));
+        }
+        for key in (0..STREAMS).map(key) {
+            let mut own = Model::default();
+            let mut from = 0;
+            for (until, then) in &moments {
+                for (of, event, at) in &live.log[from..*until] {
+                    if *of == key {
+                        own.apply(of, event, *at);
+                    }
+                }
+                from = *until;
+                prop_assert_eq!(own.stream(&key), then.stream(&key));
+                for tag in (0..TAGS).map(tag) {
+                    prop_assert_eq!(own.history(&key, &tag), then.history(&key, &tag));
+                }
+                prop_assert_eq!(own.find_image(&key, ""), then.find_image(&key, ""));
+            }
+        }
+    }
+
+    /// In which order tags are named that are set together does not matter.
+    #[test]
+    fn a_promotion_has_no_order(
+        wishes in vec(any_wish(), 0..40),
+        promotions in vec(any_promotion(), 1..6),
+        first in any::<prop::sample::Index>(),
+    ) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        let mut other = promotions.clone();
+        other.reverse();
+        other.rotate_left(first.index(promotions.len()));
+        let mut turned = live.clone();
+        let run = live.run(Wish::Promote(promotions));
+        let other = turned.run(Wish::Promote(other));
+        prop_assert_eq!(run.refused.is_some(), other.refused.is_some());
+        let pointers = |live: &Live| -> Vec<_> {
+            let lives = live.model.streams().filter_map(|(key, state)| Some((key, state.life.as_ref()?)));
+            let tags = lives.flat_map(|(key, stream)| {
+                stream.tags.keys().map(move |tag| (key.clone(), tag.clone(), points_to(stream, tag), stream.generation))
+            });
+            tags.collect()
+        };
+        prop_assert_eq!(pointers(&live), pointers(&turned));
+    }
+
+    /// Each life of a stream has an id of its own, also those that begin in one command.
+    #[test]
+    fn no_two_lives_have_one_id(wishes in vec(any_wish(), 0..40)) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        let mut ids = BTreeSet::new();
+        for (_, event, _) in &live.log {
+            if let Fact::StreamCreated { .. } = event.fact {
+                prop_assert!(ids.insert(&event.stream_uid));
             }
         }
     }
@@ -157,7 +323,7 @@ proptest! {
         }
     }
 
-    /// A refusal writes nothing; one command has one generation; generations never fall within a life.
+    /// A refusal writes nothing; one command has one generation of each stream; generations never fall within a life.
     #[test]
     fn generations_only_grow(wishes in vec(any_wish(), 0..40)) {
         let mut live = Live::default();
@@ -165,7 +331,11 @@ proptest! {
             let run = live.run(wish);
             let events = &live.log[run.from..];
             prop_assert!(run.refused.is_none() || events.is_empty());
-            prop_assert!(events.iter().all(|(_, event, _)| event.generation == events[0].1.generation));
+            for stream in events.chunk_by(|one, other| one.0 == other.0) {
+                prop_assert!(stream.iter().all(|(_, event, _)| event.generation == stream[0].1.generation));
+            }
+            let streams: BTreeSet<&StreamKey> = events.iter().map(|(key, ..)| key).collect();
+            prop_assert_eq!(streams.len(), events.chunk_by(|one, other| one.0 == other.0).count());
         }
         let mut last: BTreeMap<&str, i64> = BTreeMap::new();
         for (_, event, _) in &live.log {
@@ -196,11 +366,24 @@ fn points_to(stream: &Stream, tag: &TagName) -> Option<(String, Option<Digest>)>
     Some((current.item.reference.clone(), current.item.image.clone()))
 }
 
+fn tag_state(model: &Model, key: &StreamKey, tag: &TagName) -> Option<TagState> {
+    Some((**model.stream(key).life.as_ref()?.tags.get(tag)?).clone())
+}
+
+const STREAMS: u8 = 3;
+const TAGS: u8 = 5;
+
 /// A wish, before the world is asked what it means there.
 #[derive(Clone, Debug)]
 enum Wish {
     /// A command as it stands.
-    Plain(u8, Command),
+    Plain(u8, Box<Command>),
+    /// Several tags set together.
+    Promote(Vec<(u8, SetTag)>),
+    /// Back to something that the tag has pointed to.
+    Rollback { stream: u8, tag: u8, to: usize, until: Option<i64>, expect: Option<Expectation> },
+    /// As it was before its last deletion, or at any moment.
+    Restore { stream: u8, tag: Option<u8>, at: Option<usize> },
     /// An import of this tag, or of all.
     Import { stream: u8, tag: Option<u8>, from: Option<u8>, policy: ImportPolicy, answers: Vec<u8> },
     /// What waits in the background, or the schedule.
@@ -209,23 +392,15 @@ enum Wish {
 
 fn is_idempotent(live: &Live, wish: &Wish) -> bool {
     match wish {
-        Wish::Plain(_, Command::CreateStream { .. } | Command::DeleteStream | Command::DeleteTag { .. }) => {
-            false
-        }
-        Wish::Plain(_, Command::SetLookupPolicy { .. } | Command::UpdateMetadata(_)) => true,
-        Wish::Plain(stream, Command::SetTag(set)) => {
-            let state = live.model.stream(&key(*stream));
-            let spec = state.life.as_ref().and_then(|s| s.tags.get(&set.tag)?.spec.clone());
-            let source = spec.and_then(|spec| spec.source);
-            // A copy of the tag that the wish itself moved would be another wish now.
-            let itself = set
-                .source
-                .as_ref()
-                .is_some_and(|s| !set.alias && s.followed_tag(&key(*stream)).as_ref() == Some(&set.tag));
-            !set.create && !itself && source.is_none_or(|source| source.kind != SourceKind::DockerImage)
-        }
-        Wish::Plain(_, Command::Import(_) | Command::Hold { .. } | Command::Restore(_)) => true,
-        Wish::Plain(_, Command::Rollback(_) | Command::Release { .. }) => false,
+        Wish::Plain(stream, command) => is_command_idempotent(live, *stream, command),
+        // What another tag points to may be another image now.
+        Wish::Promote(promotions) => promotions.iter().all(|(_, set)| {
+            set.source.as_ref().is_some_and(|source| source.kind == SourceKind::ImageStreamImage)
+        }),
+        // The second time, what is to come back is there.
+        Wish::Restore { .. } => true,
+        // Further back.
+        Wish::Rollback { .. } => false,
         // An import that only changed the mode asks once more (spec §2.2).
         Wish::Import { stream, .. } | Wish::Pending { stream, .. } => {
             let state = live.model.stream(&key(*stream));
@@ -237,34 +412,98 @@ fn is_idempotent(live: &Live, wish: &Wish) -> bool {
     }
 }
 
+fn is_command_idempotent(live: &Live, stream: u8, command: &Command) -> bool {
+    match command {
+        Command::CreateStream { .. } | Command::DeleteStream | Command::DeleteTag { .. } => false,
+        Command::SetLookupPolicy { .. } | Command::UpdateMetadata(_) => true,
+        Command::SetTag(set) => {
+            let state = live.model.stream(&key(stream));
+            let spec = state.life.as_ref().and_then(|s| s.tags.get(&set.tag)?.spec.clone());
+            let source = spec.and_then(|spec| spec.source);
+            // A copy of the tag that the wish itself moved would be another wish now.
+            let itself = set
+                .source
+                .as_ref()
+                .is_some_and(|s| !set.alias && s.followed_tag(&key(stream)).as_ref() == Some(&set.tag));
+            !set.create && !itself && source.is_none_or(|source| source.kind != SourceKind::DockerImage)
+        }
+        Command::Hold { .. } | Command::Release { .. } => true,
+        Command::Import(_) | Command::Rollback(_) | Command::Restore(_) => {
+            unreachable!("these are wishes of their own")
+        }
+    }
+}
+
 fn any_wish() -> impl Strategy<Value = Wish> {
     let answers = || vec(0..8u8, 6);
-    let streams = 0..3u8;
+    let streams = 0..STREAMS;
+    let plain = |stream, command| Wish::Plain(stream, Box::new(command));
     prop_oneof![
-        1 => (streams.clone(), any::<bool>()).prop_map(|(stream, lookup_local)| {
+        1 => (streams.clone(), any::<bool>()).prop_map(move |(stream, lookup_local)| {
             let none = BTreeMap::new;
-            Wish::Plain(stream, Command::CreateStream { lookup_local, labels: none(), annotations: none() })
+            plain(stream, Command::CreateStream { lookup_local, labels: none(), annotations: none() })
         }),
-        1 => streams.clone().prop_map(|stream| Wish::Plain(stream, Command::DeleteStream)),
-        1 => (streams.clone(), any::<bool>()).prop_map(|(stream, local)| Wish::Plain(stream, Command::SetLookupPolicy { local })),
-        2 => (streams.clone(), option::of(0..5u8), 0..3u8, any::<bool>()).prop_map(|(stream, on, value, overwrite)| {
+        1 => streams.clone().prop_map(move |stream| plain(stream, Command::DeleteStream)),
+        1 => (streams.clone(), any::<bool>()).prop_map(move |(stream, local)| plain(stream, Command::SetLookupPolicy { local })),
+        2 => (streams.clone(), option::of(0..TAGS), 0..3u8, any::<bool>()).prop_map(move |(stream, on, value, overwrite)| {
             let update = UpdateMetadata {
                 tag: on.map(tag),
                 set_annotations: BTreeMap::from([("note".into(), value.to_string())]),
                 overwrite,
                 ..UpdateMetadata::default()
             };
-            Wish::Plain(stream, Command::UpdateMetadata(update))
+            plain(stream, Command::UpdateMetadata(update))
         }),
-        2 => (streams.clone(), 0..5u8).prop_map(|(stream, name)| {
-            Wish::Plain(stream, Command::DeleteTag { tag: tag(name).to_string(), expect: None })
+        2 => (streams.clone(), 0..TAGS, any_expectation()).prop_map(move |(stream, name, expect)| {
+            plain(stream, Command::DeleteTag { tag: tag(name).to_string(), expect })
         }),
-        12 => (streams.clone(), any_set_tag()).prop_map(|(stream, set)| Wish::Plain(stream, Command::SetTag(set))),
-        8 => (streams.clone(), option::of(0..5u8), option::of(0..4u8), any_policy(), answers())
+        12 => (streams.clone(), any_set_tag()).prop_map(move |(stream, set)| plain(stream, Command::SetTag(set))),
+        3 => (streams.clone(), 0..TAGS, any_end(), any_expectation()).prop_map(move |(stream, name, until, expect)| {
+            plain(stream, Command::Hold { tag: tag(name), terms: terms(until), expect })
+        }),
+        3 => (streams.clone(), 0..TAGS, any::<bool>()).prop_map(move |(stream, name, expired)| {
+            plain(stream, Command::Release { tag: tag(name), expired })
+        }),
+        4 => (streams.clone(), 0..TAGS, any::<usize>(), any_end(), any_expectation())
+            .prop_map(|(stream, tag, to, until, expect)| Wish::Rollback { stream, tag, to, until, expect }),
+        4 => (streams.clone(), option::weighted(0.6, 0..TAGS), option::weighted(0.5, any::<usize>()))
+            .prop_map(|(stream, tag, at)| Wish::Restore { stream, tag, at }),
+        4 => vec(any_promotion(), 1..6).prop_map(Wish::Promote),
+        8 => (streams.clone(), option::of(0..TAGS), option::of(0..4u8), any_policy(), answers())
             .prop_map(|(stream, tag, from, policy, answers)| Wish::Import { stream, tag, from, policy, answers }),
         8 => (streams, any::<bool>(), answers())
             .prop_map(|(stream, scheduled, answers)| Wish::Pending { stream, scheduled, answers }),
     ]
+}
+
+/// Of many promotions, most would be refused if each expected something.
+fn any_promotion() -> impl Strategy<Value = (u8, SetTag)> {
+    let source = prop_oneof![
+        3 => (0..STREAMS, 0..TAGS).prop_map(|(stream, name)| {
+            source(SourceKind::ImageStreamTag, format!("{}:{}", key(stream).name, tag(name)))
+        }),
+        1 => (0..STREAMS, 0..6u8).prop_map(|(stream, image)| {
+            source(SourceKind::ImageStreamImage, format!("{}@{}", key(stream).name, digest(image)))
+        }),
+    ];
+    (0..STREAMS, 0..TAGS, source, any_expectation())
+        .prop_map(|(stream, name, source, expect)| (stream, SetTag { expect, ..set_tag(name, Some(source)) }))
+}
+
+fn any_expectation() -> impl Strategy<Value = Option<Expectation>> {
+    let expectation =
+        prop_oneof![Just(Expectation::Nothing), (0..6u8).prop_map(|image| Expectation::Image(digest(image)))];
+    option::weighted(0.1, expectation)
+}
+
+/// When a hold ends, in commands from the beginning.
+fn any_end() -> impl Strategy<Value = Option<i64>> {
+    option::weighted(0.5, 0..60_i64)
+}
+
+fn terms(until: Option<i64>) -> HoldTerms {
+    let expires_at = until.map(|seconds| Timestamp::new(seconds, 0));
+    HoldTerms { held_by: "ana".into(), reason: String::new(), expires_at }
 }
 
 fn any_policy() -> impl Strategy<Value = ImportPolicy> {
@@ -284,30 +523,43 @@ fn any_set_tag() -> impl Strategy<Value = SetTag> {
     let policy = prop_oneof![3 => Just(ImportPolicy::default()), 1 => any_policy()];
     let rest =
         (prop::bool::weighted(0.7), prop::bool::weighted(0.2), prop::bool::weighted(0.1), any::<bool>());
-    (0..5u8, option::weighted(0.95, any_source()), policy, rest).prop_map(
-        |(name, source, import_policy, (alias, reference, create, local))| SetTag {
-            tag: tag(name),
-            source,
+    (0..TAGS, option::weighted(0.95, any_source()), policy, rest, any_expectation()).prop_map(
+        |(name, source, import_policy, (alias, reference, create, local), expect)| SetTag {
             alias,
             reference,
             import_policy,
             reference_policy: if local { ReferencePolicy::Local } else { ReferencePolicy::Source },
-            annotations: BTreeMap::new(),
             create,
-            expect: None,
+            expect,
+            ..set_tag(name, source)
         },
     )
+}
+
+/// Sets a tag without any flag.
+fn set_tag(name: u8, source: Option<TagSource>) -> SetTag {
+    SetTag {
+        tag: tag(name),
+        source,
+        alias: false,
+        reference: false,
+        import_policy: ImportPolicy::default(),
+        reference_policy: ReferencePolicy::Source,
+        annotations: BTreeMap::new(),
+        create: false,
+        expect: None,
+    }
 }
 
 fn any_source() -> impl Strategy<Value = TagSource> {
     prop_oneof![
         2 => (0..4u8).prop_map(|from| source(SourceKind::DockerImage, pull_spec(from))),
         // The legacy form, which always means the same stream: many aliases, and aliases of these.
-        4 => (0..5u8).prop_map(|name| source(SourceKind::ImageStreamTag, tag(name).to_string())),
-        2 => (0..3u8, 0..5u8).prop_map(|(stream, name)| {
+        4 => (0..TAGS).prop_map(|name| source(SourceKind::ImageStreamTag, tag(name).to_string())),
+        2 => (0..STREAMS, 0..TAGS).prop_map(|(stream, name)| {
             source(SourceKind::ImageStreamTag, format!("{}:{}", key(stream).name, tag(name)))
         }),
-        1 => (0..3u8, 0..6u8).prop_map(|(stream, image)| {
+        1 => (0..STREAMS, 0..6u8).prop_map(|(stream, image)| {
             source(SourceKind::ImageStreamImage, format!("{}@{}", key(stream).name, digest(image)))
         }),
     ]
@@ -353,34 +605,113 @@ impl Live {
         let from = self.log.len();
         let decided = self.decide(&wish);
         self.wishes += 1;
-        let (key, events) = match decided {
+        let events = match decided {
             Ok(decided) => decided,
             Err(refusal) => return Run { from, refused: Some(refusal) },
         };
-        for event in events {
+        for (key, event) in events {
             let sequence = self.log.len() as u64 + 1;
             let at = Position { sequence, recorded_at: Timestamp::new(self.wishes, 0) };
             self.model.apply(&key, &event, at);
-            self.log.push((key.clone(), event, at));
+            self.log.push((key, event, at));
         }
         Run { from, refused: None }
     }
 
-    fn decide(&self, wish: &Wish) -> Result<(StreamKey, Vec<Event>), Refusal> {
+    fn decide(&self, wish: &Wish) -> Result<Vec<(StreamKey, Event)>, Refusal> {
+        let wishes = match wish {
+            Wish::Promote(promotions) => {
+                let set = |(stream, set): &(u8, SetTag)| (key(*stream), Command::SetTag(set.clone()));
+                promotions.iter().map(set).collect()
+            }
+            wish => vec![self.command(wish)?],
+        };
         let context = Context {
             now: Timestamp::new(self.wishes + 1, 0),
             next_sequence: self.log.len() as u64 + 1,
-            fresh_uids: vec![format!("uid-{}", self.wishes)],
+            fresh_uids: (0..wishes.len()).map(|n| format!("uid-{}-{n}", self.wishes)).collect(),
             expected_revision: None,
             internal_registry: None,
         };
-        let (key, command) = self.command(wish)?;
-        decide(&self.model, &key, &context, &command).map(|events| (key, events))
+        let together = decide_together(&self.model, &context, &wishes);
+        if let [(key, command)] = wishes.as_slice() {
+            let alone = decide(&self.model, key, &context, command);
+            let alone = alone.map(|events| events.into_iter().map(|event| (key.clone(), event)).collect());
+            assert_eq!(together, alone, "one wish is one wish");
+        }
+        together
+    }
+
+    /// What a tag has pointed to in all of its lives, oldest first.
+    fn past(&self, key: &StreamKey, tag: &TagName) -> Vec<Current> {
+        let brought = |(of, event, at): &(StreamKey, Event, Position)| {
+            let item = match &event.fact {
+                Fact::TagMoved(moved) if moved.tag == *tag => &moved.item,
+                Fact::TagRestored(restored) if restored.tag == *tag => restored.items.first()?,
+                _ => return None,
+            };
+            (of == key).then(|| Current { item: item.clone(), sequence: at.sequence })
+        };
+        self.log.iter().filter_map(brought).collect()
+    }
+
+    /// A stream or a tag as it was. `None`: it was not there.
+    fn restore(&self, key: &StreamKey, tag: Option<&TagName>, at: Option<usize>) -> Option<Restore> {
+        let ends = |(of, event, _): &(StreamKey, Event, Position)| {
+            let ends = match &event.fact {
+                Fact::StreamDeleted { .. } => true,
+                Fact::TagDeleted { tag: gone, .. } => Some(gone) == tag,
+                _ => false,
+            };
+            of == key && ends
+        };
+        let until = match at {
+            Some(at) => at % (self.log.len() + 1),
+            None => self.log.iter().rposition(ends)?,
+        };
+        let mut past = Model::default();
+        for (of, event, at) in &self.log[..until] {
+            past.apply(of, event, *at);
+        }
+        let stream = past.stream(key).life.clone()?;
+        let wanted = stream.tags.iter().filter(|(name, _)| tag.is_none_or(|tag| tag == *name));
+        let tags: Vec<RestoredTag> = wanted
+            .map(|(name, state)| RestoredTag {
+                tag: name.clone(),
+                spec: state.spec.clone(),
+                items: past.history(key, name).iter().rev().map(|current| current.item.clone()).collect(),
+                hold: state.hold.as_ref().map(|hold| hold.terms.clone()),
+            })
+            .collect();
+        let there = tag.is_none() || !tags.is_empty();
+        there.then_some(Restore {
+            tags,
+            lookup_local: stream.lookup_local,
+            labels: stream.labels,
+            annotations: stream.annotations,
+            whole: tag.is_none(),
+            as_of: until as u64,
+        })
     }
 
     fn command(&self, wish: &Wish) -> Result<(StreamKey, Command), Refusal> {
         match wish {
-            Wish::Plain(stream, command) => Ok((key(*stream), command.clone())),
+            Wish::Plain(stream, command) => Ok((key(*stream), (**command).clone())),
+            Wish::Promote(_) => unreachable!("these are several commands"),
+            Wish::Rollback { stream, tag: name, to, until, expect } => {
+                let (key, tag) = (key(*stream), tag(*name));
+                let past = self.past(&key, &tag);
+                let to = past.get(to % past.len().max(1)).cloned();
+                let to = to.ok_or_else(|| Refusal::no_tag(&key, tag.as_str(), true))?;
+                let (terms, expect) = (terms(*until), expect.clone());
+                Ok((key, Command::Rollback(Rollback { tag, to, terms, expect, planned: 0 })))
+            }
+            Wish::Restore { stream, tag: name, at } => {
+                let key = key(*stream);
+                let restore = self.restore(&key, name.map(tag).as_ref(), *at);
+                let restore = restore.ok_or_else(|| Refusal::no_stream(&key))?;
+                Ok((key, Command::Restore(restore)))
+            }
             Wish::Import { stream, tag: name, from, policy, answers } => {
                 let key = key(*stream);
                 let wish = ImportWish {

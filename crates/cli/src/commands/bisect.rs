@@ -10,21 +10,30 @@ use tagtrail_api::v1::{HistoryEntry, HistoryItem, ListEntriesRequest};
 
 use self::search::{Search, Step, Verdict};
 use crate::commands::history::Pages;
+use crate::commands::why;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::moment::{self, When};
 use crate::places::Place;
 use crate::print::history::{Layout, pointed_to, time};
-use crate::print::tabs;
+use crate::print::{self, tabs};
+
+/// What a command that tests images has to know.
+const TESTS: &str = "\
+Each image is tested once. Without a COMMAND you are asked on the terminal. A COMMAND is told of the image by variables:
+  TAGTRAIL_IMAGE       its digest
+  TAGTRAIL_REFERENCE   where to pull it
+  TAGTRAIL_SEQUENCE    the event that brought it to the tag
+  TAGTRAIL_STREAM, TAGTRAIL_TAG
+It answers by its exit code, as with 'git bisect run': 0 is good, 125 cannot be tested, any other up to 127 is bad; from 128 \
+on, or killed by a signal, it ends the search.
+
+  tagtrail bisect app:prod --good 'last tuesday 14:00' -- ./selftest.sh";
 
 /// Find the move that brought the first bad image to a tag, between a moment at which its image was good and one at which it
 /// was bad. Each image is tested once: by a command, or by asking on the terminal.
-///
-/// The command is told of the image by TAGTRAIL_IMAGE (its digest), TAGTRAIL_REFERENCE (where to pull it), TAGTRAIL_SEQUENCE
-/// (the event that brought it), TAGTRAIL_STREAM and TAGTRAIL_TAG. It answers by its exit code, as with `git bisect run`: 0 for
-/// good, 125 for an image that cannot be tested, any other up to 127 for bad; from 128 on, the search ends.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = TESTS)]
 pub(crate) struct Args {
     /// The tag [default tag: latest]
     #[arg(value_name = "STREAM[:TAG]")]
@@ -54,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     loop {
         let at = match search.next() {
             Step::Test(at) => at,
-            Step::Found(at) => return found(&name, &row, at, context),
+            Step::Found(at) => return found(&place, &row, at, context).await,
             Step::OneOf(places) => return one_of(&name, &row, &places, context),
         };
         context.warn(&left(search.left()))?;
@@ -232,10 +241,14 @@ fn answer(answers: &mut impl io::BufRead, questions: &mut impl io::Write) -> Res
     }
 }
 
-fn found(name: &str, row: &Row, at: usize, context: &mut Context) -> Result<(), Failure> {
-    let reference = &row.images[at].docker_image_reference;
+/// Shows the move, and what caused it: an import names the server, and who wished for it stands further back.
+async fn found(place: &Place, row: &Row, at: usize, context: &mut Context) -> Result<(), Failure> {
+    let (name, reference) = (place.shown(&context.namespace), &row.images[at].docker_image_reference);
     context.print(&format!("The first bad image of {name} is {reference}. This move brought it:\n\n"))?;
-    context.print(&table(&row.moves[at - 1..at]))
+    context.print(&table(&row.moves[at - 1..at]))?;
+    let answer = why::asked(place, When::Sequence(row.moves[at - 1].sequence), &context.client()?).await?;
+    let causes = print::why::in_words(place, &answer, &context.namespace);
+    context.print(&format!("\n{causes}"))
 }
 
 fn one_of(name: &str, row: &Row, places: &[usize], context: &mut Context) -> Result<(), Failure> {

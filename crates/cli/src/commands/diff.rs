@@ -12,18 +12,21 @@ use crate::places::{Place, namespaced};
 use crate::print::diff::{self, Sides};
 use crate::print::{json, yaml};
 
+/// What can be compared.
+const EXAMPLES: &str = "\
+Examples:
+  tagtrail diff app@120 app                an image stream at a sequence, and now
+  tagtrail diff app 'yesterday 9:00' now   the same image stream at two moments
+  tagtrail diff app prod/app               two image streams
+  tagtrail diff app:prod 120 now           what a tag pointed to at two moments
+  tagtrail diff app:prod app:dev           what two tags point to
+  tagtrail diff sha256:... sha256:...      two images
+  tagtrail diff app@sha256:1e42ab app:v2   an image of an image stream, and what a tag points to";
+
 /// Compare two moments of image streams (which tags came, went and moved), or two images (layers, size, environment, labels
 /// and more).
-///
-///   tagtrail diff app@120 app              an image stream at a sequence, and now
-///   tagtrail diff app 'yesterday 9:00' now the same stream at two moments
-///   tagtrail diff app prod/app             two image streams
-///   tagtrail diff app:prod 120 now         what a tag pointed to at two moments
-///   tagtrail diff app:prod app:dev         what two tags point to
-///   tagtrail diff sha256:... sha256:...    two images
-///   tagtrail diff app@sha256:1e42ab app:v2 an image of a stream, and what a tag points to
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Two of STREAM[@MOMENT], or two of STREAM:TAG[@MOMENT], STREAM@sha256:... and sha256:...; or one STREAM or STREAM:TAG
     /// and two moments

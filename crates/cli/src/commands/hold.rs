@@ -6,11 +6,18 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::{Expect, Until};
 use crate::places::Place;
-use crate::print::age::exact;
+use crate::print::age::rfc3339;
+
+/// What a hold is.
+pub(crate) const HOLDS: &str = "\
+A held tag stays where it is, whatever it follows: until it is released, imports, its schedule and the tags it follows do \
+not move it, and nobody can set it; only a rollback moves it. What would have moved it is kept: see 'tagtrail history'. Give \
+--reason to say why.";
 
 /// Hold a tag where it is: until it is released, imports, the schedule and the tags it follows do not move it, and nobody
 /// can set it. A held tag can be held anew, with another --reason or for another time.
 #[derive(clap::Args)]
+#[command(after_help = HOLDS)]
 pub(crate) struct HoldArgs {
     /// The tag
     #[arg(value_name = "STREAM:TAG")]
@@ -44,7 +51,7 @@ pub(crate) async fn hold(args: HoldArgs, context: &mut Context) -> Result<(), Fa
     };
     let until = request.expires_at;
     let answer = client.tags().hold(request).await.map_err(|status| client.refusal(&status))?;
-    context.print(&held(&name, &answer.into_inner(), until.as_ref().map(exact).as_deref()))
+    context.print(&held(&name, &answer.into_inner(), until.as_ref().map(rfc3339).as_deref()))
 }
 
 /// Releases tags, one after another. The first that fails ends it; those before it stay released.

@@ -12,9 +12,18 @@ use crate::failure::Failure;
 use crate::places::{Place, expectation, namespaced};
 use crate::print::history::pointed_to;
 
+/// What a file looks like.
+const EXAMPLE: &str = "\
+All tags move at once or none does. A FILE looks like this:
+  # what was tested together
+  prod/app:live=app:v2,expect=sha256:...
+  prod/web:live=web@sha256:...
+  prod/db:live=db:v7,expect=none";
+
 /// Point several tags, of whatever image streams and namespaces, at what other tags point to now: all of them at once, or
 /// none.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
     /// A tag, and the tag or image that it is to point to: prod/app:live=app:v2, or app:live=app@sha256:...; followed by
     /// ",expect=DIGEST" or ",expect=none" if it must point to that, or to nothing, now

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
 use crate::places::Place;
-use crate::print::age::exact;
+use crate::print::age::rfc3339;
 
 /// Bring back a deleted tag, or a deleted image stream with all of its tags, as it was before it was deleted, or with --at
 /// as it was at that moment.
@@ -42,7 +42,7 @@ fn message(place: &Place, answer: &RestoreResponse, dry_run: bool, current: &str
     let name = place.shown(current);
     let done = if dry_run { "would be restored" } else { "restored" };
     let at = answer.at.as_ref().map(|at| {
-        let time = at.time.as_ref().map(|time| format!(" ({})", exact(time))).unwrap_or_default();
+        let time = at.time.as_ref().map(|time| format!(" ({})", rfc3339(time))).unwrap_or_default();
         format!(", as it was at sequence {}{time}", at.sequence)
     });
     let at = at.unwrap_or_default();

@@ -3,16 +3,18 @@
 use tagtrail_api::v1::rollback_request::To;
 use tagtrail_api::v1::{RollbackRequest, RollbackResponse};
 
+use crate::commands::hold::HOLDS;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::{Expect, Until};
 use crate::places::{Place, beginning_of_digest};
-use crate::print::age::exact;
+use crate::print::age::rfc3339;
 use crate::print::history::pointed_to;
 
 /// Take a tag back to an image it has pointed to, and hold it there: until it is released, nothing moves it but another
 /// rollback. What it follows, and its schedule, stay as they are. Asked for again, it goes one image further back.
 #[derive(clap::Args)]
+#[command(after_help = HOLDS)]
 pub(crate) struct Args {
     /// The tag
     #[arg(value_name = "STREAM:TAG")]
@@ -47,7 +49,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     };
     let until = request.expires_at;
     let answer = client.tags().rollback(request).await.map_err(|status| client.refusal(&status))?;
-    let until = until.as_ref().map(exact);
+    let until = until.as_ref().map(rfc3339);
     context.print(&message(&name, &answer.into_inner(), until.as_deref(), args.dry_run))
 }
 

@@ -1,10 +1,12 @@
 //! `tagtrail why STREAM:TAG`: from what a tag points to back to what was seen in a registry.
 
-use tagtrail_api::v1::WhyRequest;
+use tagtrail_api::v1::{WhyRequest, WhyResponse};
 
+use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
+use crate::moment::When;
 use crate::places::Place;
 use crate::print::{json, why, yaml};
 
@@ -24,18 +26,25 @@ pub(crate) struct Args {
 /// Tells why.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let place = Place::of_tag(&args.tag, &context.namespace)?;
-    let client = context.client()?;
-    let request = WhyRequest {
-        namespace: place.namespace.clone(),
-        name: place.stream.clone(),
-        tag: place.tag.clone(),
-        at: args.at.when().to_wire(),
-    };
-    let answer = client.histories().why(request).await.map_err(|status| client.refusal(&status))?;
-    let answer = answer.into_inner();
+    let answer = asked(&place, args.at.when(), &context.client()?).await?;
     context.print(&match args.output.as_deref() {
         None => why::in_words(&place, &answer, &context.namespace),
         Some("json") => json::typed(&why::in_json(&place, &answer)),
         Some(_) => yaml::document(&why::in_json(&place, &answer)),
     })
+}
+
+/// Asks why a tag points, or pointed, to what it does.
+///
+/// # Errors
+/// Whatever the server says.
+pub(super) async fn asked(place: &Place, at: When, client: &Client) -> Result<WhyResponse, Failure> {
+    let request = WhyRequest {
+        namespace: place.namespace.clone(),
+        name: place.stream.clone(),
+        tag: place.tag.clone(),
+        at: at.to_wire(),
+    };
+    let answer = client.histories().why(request).await.map_err(|status| client.refusal(&status))?;
+    Ok(answer.into_inner())
 }

@@ -8,7 +8,7 @@ use tagtrail_api::v1::{
 };
 
 use crate::places::Place;
-use crate::print::age::exact;
+use crate::print::age::{exact, rfc3339};
 use crate::print::describe::source;
 use crate::print::history::pointed_to;
 use crate::print::tabs::{self, LOOKUP};
@@ -25,7 +25,7 @@ pub(crate) struct Sides<'a> {
 /// Two moments of streams.
 pub(crate) fn streams(answer: &DiffStreamsResponse, sides: Sides<'_>, namespace: &str) -> String {
     let side = |name: &str, at: Option<&ShownMoment>| {
-        let time = at.and_then(|at| at.time.as_ref()).map(|time| format!(" ({})", exact(time)));
+        let time = at.and_then(|at| at.time.as_ref()).map(|time| format!(" ({})", rfc3339(time)));
         let at = at.map(|at| format!(", sequence {}{}", at.sequence, time.unwrap_or_default()));
         format!("{name}{}", at.unwrap_or_default())
     };

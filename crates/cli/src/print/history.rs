@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tagtrail_api::v1::{HistoryEntry, HistoryItem};
 
-use crate::print::age::exact;
+use crate::print::age::{exact, rfc3339};
 use crate::print::{schedule, tabs};
 
 /// Which columns there are.
@@ -13,7 +13,7 @@ pub(crate) struct Layout {
     pub(crate) namespaces: bool,
     /// The stream.
     pub(crate) streams: bool,
-    /// What is left out otherwise; and digests are whole.
+    /// What is left out otherwise; and digests are whole, and times exact.
     pub(crate) wide: bool,
 }
 
@@ -40,7 +40,8 @@ impl Layout {
             if self.wide { name.to_owned() } else { short(name) }
         };
         let actor = entry.actor.clone().unwrap_or_default();
-        let mut cells = vec![entry.sequence.to_string(), time(entry)];
+        let at = entry.recorded_at.as_ref().filter(|_| self.wide).map_or_else(|| time(entry), exact);
+        let mut cells = vec![entry.sequence.to_string(), at];
         cells.extend(self.namespaces.then(|| entry.namespace.clone()));
         cells.extend(self.streams.then(|| entry.stream.clone()));
         cells.push(if entry.tag.is_empty() { "<all>".into() } else { entry.tag.clone() });
@@ -72,7 +73,7 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
             format!("{cause} failed: {why}")
         }
         "tag-held" => match &entry.expires_at {
-            Some(until) => format!("hold until {}", exact(until)),
+            Some(until) => format!("hold until {}", rfc3339(until)),
             None => "hold".into(),
         },
         "tag-released" if cause == "expiry" => "release, for its time was up".into(),
@@ -85,9 +86,9 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
     }
 }
 
-/// When it happened, as exactly as it is known: it can be given to `--at`.
+/// When it happened, to the second.
 pub(crate) fn time(entry: &HistoryEntry) -> String {
-    entry.recorded_at.as_ref().map(exact).unwrap_or_default()
+    entry.recorded_at.as_ref().map(rfc3339).unwrap_or_default()
 }
 
 /// What a tag points to: the digest of an image, or the reference of a reference tag.
@@ -115,7 +116,7 @@ pub(crate) fn in_json(entry: &HistoryEntry) -> Value {
     let actor = entry.actor.clone().unwrap_or_default();
     let always = [
         ("sequence", entry.sequence.into()),
-        ("time", time(entry).into()),
+        ("time", entry.recorded_at.as_ref().map(exact).into()),
         ("namespace", entry.namespace.as_str().into()),
         ("stream", entry.stream.as_str().into()),
         ("kind", entry.kind.as_str().into()),
@@ -193,7 +194,7 @@ pub(crate) mod tests {
             assert_eq!(layout.headers().len(), layout.cells(entry).len());
         };
         let (some, all) = (Layout::default(), Layout { namespaces: true, streams: true, wide: true });
-        let begin = "7 | 1970-01-01T00:00:01.250Z";
+        let begin = "7 | 1970-01-01T00:00:01Z";
         check(
             some,
             &moved(),
@@ -211,7 +212,7 @@ pub(crate) mod tests {
             all,
             &wide,
             &format!(
-                "{begin} | test | app | prod | {aa} | {bb} | import | ana | because... | quay.io/a/b:1 | false | 5 | r1"
+                "7 | 1970-01-01T00:00:01.250Z | test | app | prod | {aa} | {bb} | import | ana | because... | quay.io/a/b:1 | false | 5 | r1"
             ),
         );
         let gone = HistoryEntry {

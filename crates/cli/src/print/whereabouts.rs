@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tagtrail_api::v1::Whereabouts;
 
-use crate::print::age::exact;
+use crate::print::age::{exact, rfc3339};
 use crate::print::history::short;
 
 /// The headers.
@@ -13,7 +13,7 @@ pub(crate) fn headers() -> Vec<String> {
 
 /// The cells under [`headers`].
 pub(crate) fn cells(tag: &Whereabouts) -> Vec<String> {
-    let time = |at: Option<&prost_types::Timestamp>| at.map_or_else(|| "<unknown>".into(), exact);
+    let time = |at: Option<&prost_types::Timestamp>| at.map_or_else(|| "<unknown>".into(), rfc3339);
     let until = if tag.until_sequence == 0 { "<now>".into() } else { time(tag.until.as_ref()) };
     let image = match tag.index.as_str() {
         "" => short(&tag.digest),

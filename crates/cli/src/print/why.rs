@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tagtrail_api::v1::{Cause, Event, HistoryEntry, Observation, ShownMoment, WhyResponse};
 
 use crate::places::Place;
-use crate::print::age::exact;
+use crate::print::age::{exact, rfc3339};
 use crate::print::history::{self, pointed_to};
 
 /// The chain, numbered from the tag's last move back. `current`: the namespace that need not be named.
@@ -49,7 +49,7 @@ fn link(text: &mut String, number: usize, cause: &Cause, current: &str) {
 /// Who asked for it, where that was somebody else.
 fn asked(wish: &Event) -> String {
     let who = wish.actor.as_ref().map_or("", |actor| &actor.name);
-    let time = wish.recorded_at.as_ref().map(exact).unwrap_or_default();
+    let time = wish.recorded_at.as_ref().map(rfc3339).unwrap_or_default();
     let why = match wish.reason.as_str() {
         "" => String::new(),
         reason => format!(", because: {}", one_line(reason)),
@@ -59,7 +59,7 @@ fn asked(wish: &Event) -> String {
 
 /// What the registry gave.
 fn observed(seen: &Observation) -> String {
-    let time = seen.checked_at.as_ref().map(exact).unwrap_or_default();
+    let time = seen.checked_at.as_ref().map(rfc3339).unwrap_or_default();
     let index = match seen.index.as_str() {
         "" => String::new(),
         index => format!(", chosen from the image index {index}"),
@@ -68,7 +68,7 @@ fn observed(seen: &Observation) -> String {
 }
 
 fn moment(at: &ShownMoment) -> String {
-    let time = at.time.as_ref().map(|time| format!(" ({})", exact(time))).unwrap_or_default();
+    let time = at.time.as_ref().map(|time| format!(" ({})", rfc3339(time))).unwrap_or_default();
     format!("sequence {}{time}", at.sequence)
 }
 
@@ -147,10 +147,10 @@ mod tests {
         let begin = "1970-01-01T00:00:00Z";
         let want = format!(
             "Tag app:prod points to quay.io/a/b@{bb}.
-  1. app:prod: alias of dev, by ana at 1970-01-01T00:00:01.250Z (sequence 9)
+  1. app:prod: alias of dev, by ana at 1970-01-01T00:00:01Z (sequence 9)
      {aa} -> {bb}
      because: release 2
-  2. app:dev: import, by ana at 1970-01-01T00:00:01.250Z (sequence 7)
+  2. app:dev: import, by ana at 1970-01-01T00:00:01Z (sequence 7)
      <none> -> {bb}
      asked for by bob at {begin} (sequence 5, tag), because: try it
      the registry, asked for quay.io/a/b:1 at {begin}, gave {bb}, chosen from the image index {cc}

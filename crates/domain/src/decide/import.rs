@@ -13,18 +13,17 @@ use crate::tag::{Entries, SourceKind, TagSource, TagSpec};
 pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import) -> Result<(), Refusal> {
     let Some(targets) = still_wanted(draft, import)? else { return Ok(()) };
     draft.check_room(targets.iter().map(|target| &target.tag))?;
-    let created = draft.life().is_none();
-    if created {
+    if draft.life().is_none() {
         draft.create_stream(false, Entries::new(), Entries::new());
     }
     let events_before = draft.events.len();
     // Any change to a spec takes the stream to the next generation; so do the items and failures that come with it.
-    let next = if created { 1 } else { draft.stream().generation + 1 };
+    let next = draft.next_generation;
     let plans: Vec<Plan<'_>> =
         targets.into_iter().map(|target| Plan::new(draft, import.origin, target, next)).collect();
     plans.iter().try_for_each(|plan| plan.check(draft))?;
     if plans.iter().any(|plan| plan.spec.is_some()) {
-        draft.generation = next;
+        draft.change_spec();
     }
     let cause = match import.origin {
         ImportOrigin::Request | ImportOrigin::Background => MoveCause::Import,

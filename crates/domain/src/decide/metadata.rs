@@ -61,7 +61,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, update: &UpdateMetadata) -> Result<(
     check_size(&annotations)?;
     if annotations != spec.annotations {
         // The stream's generation counts it, the tag's does not: nothing new is to be imported (spec §2.2).
-        draft.generation += 1;
+        draft.change_spec();
         draft.happen(Fact::TagSet { tag: tag.clone(), spec: TagSpec { annotations, ..spec } });
     }
     Ok(())

@@ -45,7 +45,7 @@ pub fn decide(
 ) -> Result<Vec<Event>, Refusal> {
     let mut draft = Draft::new(key, context, 0, world.stream(key))?;
     draft.carry_out(world, command)?;
-    Ok(draft.events)
+    Ok(draft.finish())
 }
 
 /// Decides what several commands would change together: all of it, in one run of events, or nothing. The events of a
@@ -79,7 +79,7 @@ pub fn decide_together(
         for command in &groups[key] {
             draft.carry_out(world, command)?;
         }
-        events.extend(draft.events.into_iter().map(|event| (key.clone(), event)));
+        events.extend(draft.finish().into_iter().map(|event| (key.clone(), event)));
     }
     Ok(events)
 }
@@ -126,6 +126,10 @@ struct Draft<'a> {
     events: Vec<Event>,
     /// The stream's generation after this command (spec §2.2).
     generation: i64,
+    /// The generation that any change to the stream's spec takes it to, however many there are.
+    next_generation: i64,
+    /// The tags that were set and point to something else now.
+    moved: Vec<TagName>,
 }
 
 impl<'a> Draft<'a> {
@@ -138,7 +142,8 @@ impl<'a> Draft<'a> {
         expect_revision(&before, key, context.expected_revision)?;
         let generation = before.life.as_ref().map_or(0, |stream| stream.generation);
         let state = Arc::unwrap_or_clone(before);
-        Ok(Self { key, context, number, state, events: Vec::new(), generation })
+        let (events, moved, next_generation) = (Vec::new(), Vec::new(), generation + 1);
+        Ok(Self { key, context, number, state, events, generation, next_generation, moved })
     }
 
     fn carry_out(&mut self, world: &impl World, command: &Command) -> Result<(), Refusal> {
@@ -159,7 +164,7 @@ impl<'a> Draft<'a> {
             Command::SetLookupPolicy { local } => {
                 let stream = self.life().ok_or_else(|| Refusal::no_stream(self.key))?;
                 if stream.lookup_local != *local {
-                    self.generation += 1;
+                    self.change_spec();
                     self.happen(Fact::LookupPolicySet { local: *local });
                 }
             }
@@ -173,6 +178,16 @@ impl<'a> Draft<'a> {
             Command::Restore(wish) => restore::decide(self, wish)?,
         }
         Ok(())
+    }
+
+    /// What follows a tag moves only when all that was wished is done: a tag that follows another no longer, or is expected to
+    /// point somewhere, must not move with it before its own turn.
+    fn finish(mut self) -> Vec<Event> {
+        let moved = std::mem::take(&mut self.moved);
+        if !moved.is_empty() && self.life().is_some() {
+            self.follow_aliases(moved);
+        }
+        self.events
     }
 
     fn refuse_existing(&self) -> Result<(), Refusal> {
@@ -260,6 +275,11 @@ impl<'a> Draft<'a> {
         let state = std::mem::take(&mut self.state);
         self.state = apply(state, &event, Position { sequence, recorded_at: self.context.now });
         self.events.push(event);
+    }
+
+    /// The stream's spec changes.
+    fn change_spec(&mut self) {
+        self.generation = self.next_generation;
     }
 
     /// A new stream starts at generation 1, whatever the same command does to it next (spec §2.1).

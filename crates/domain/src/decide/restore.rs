@@ -12,27 +12,39 @@ pub(super) fn decide(draft: &mut Draft<'_>, wish: &Restore) -> Result<(), Refusa
     if wish.whole {
         draft.refuse_existing()?;
     }
+    let tags: Vec<&RestoredTag> = wish.tags.iter().filter(|tag| was_something(tag)).collect();
+    if let (false, true, Some(RestoredTag { tag, .. })) = (wish.whole, tags.is_empty(), wish.tags.first()) {
+        return Err(Refusal::Usage(format!(
+            "\"{}:{tag}\" followed nothing and pointed to nothing, so there is nothing to bring back",
+            key.name
+        )));
+    }
     let there = |tag: &RestoredTag| draft.life().is_some_and(|stream| stream.tags.contains_key(&tag.tag));
-    if let Some(RestoredTag { tag, .. }) = wish.tags.iter().find(|tag| there(tag)) {
+    if let Some(RestoredTag { tag, .. }) = tags.iter().find(|tag| there(tag)) {
         return Err(Refusal::AlreadyExists { resource: resource::TAG, name: format!("{}:{tag}", key.name) });
     }
-    draft.check_room(wish.tags.iter().map(|tag| &tag.tag))?;
+    draft.check_room(tags.iter().map(|tag| &tag.tag))?;
     if draft.life().is_none() {
         draft.create_stream(wish.lookup_local, wish.labels.clone(), wish.annotations.clone());
     } else {
-        draft.generation += 1;
+        draft.change_spec();
     }
-    for tag in &wish.tags {
+    for tag in &tags {
         let restored = as_it_was(draft, tag, wish.as_of);
         draft.happen(Fact::TagRestored(Box::new(restored)));
     }
     // Only now are all of them there: what is followed may have moved on meanwhile.
-    for RestoredTag { tag, .. } in &wish.tags {
+    for RestoredTag { tag, .. } in &tags {
         super::tag::refuse_circle_at(draft, tag)?;
         draft.catch_up(tag);
     }
-    draft.follow_aliases(wish.tags.iter().map(|tag| tag.tag.clone()).collect());
+    draft.follow_aliases(tags.iter().map(|tag| tag.tag.clone()).collect());
     Ok(())
+}
+
+/// A tag may have had nothing but a failure, which does not come back.
+fn was_something(tag: &RestoredTag) -> bool {
+    tag.spec.is_some() || !tag.items.is_empty()
 }
 
 /// Its generations are those of the stream as it is now. What it waited for, it waits for again.
@@ -50,6 +62,6 @@ fn as_it_was(draft: &Draft<'_>, tag: &RestoredTag, as_of: u64) -> TagRestored {
         spec
     });
     let over = |expires_at| expires_at <= draft.context.now;
-    let hold = tag.hold.clone().filter(|terms| !items.is_empty() && !terms.expires_at.is_some_and(over));
+    let hold = tag.hold.clone().filter(|terms| !terms.expires_at.is_some_and(over));
     TagRestored { tag: tag.tag.clone(), spec, items, hold, as_of }
 }

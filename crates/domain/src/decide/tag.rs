@@ -55,7 +55,7 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
     if draft.life().is_none() {
         draft.create_stream(false, Entries::new(), Entries::new());
     } else {
-        draft.generation += 1;
+        draft.change_spec();
     }
     if renewed {
         spec.generation = draft.generation;
@@ -64,15 +64,13 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
     draft.happen(Fact::TagSet { tag: tag.clone(), spec });
     if let Some(Current { item, sequence }) = item {
         let copied_from = if copied_from == 0 { sequence } else { copied_from };
-        let mut moved = Vec::new();
         let confirmed = followed.as_ref().filter(|followed| confirms(draft, followed));
         for (tag, copied_from) in std::iter::once((tag, copied_from)).chain(confirmed.map(|tag| (tag, 0))) {
             let item = HistoryItem { generation: draft.generation, ..item.clone() };
             if draft.add_item(tag, item, MoveCause::Tag, copied_from) {
-                moved.push(tag.clone());
+                draft.moved.push(tag.clone());
             }
         }
-        draft.follow_aliases(moved);
     }
     Ok(())
 }
@@ -268,7 +266,7 @@ pub(super) fn delete(draft: &mut Draft<'_>, tag: &str, expect: Option<&Expectati
         last: state.current.as_ref().map(|current| current.item.clone()),
     };
     if state.spec.is_some() {
-        draft.generation += 1;
+        draft.change_spec();
     }
     draft.happen(fact);
     Ok(())

@@ -8,6 +8,9 @@
 //! ```text
 //! create p [--local] [key=value...]        delete p           lookup p on|off
 //! tag SOURCE p:a [--alias] [--reference] [--scheduled] [--interval=5m] [--insecure] [--preserve] [--local] [--create] [key=value...]
+//! hold p:a [--by=ana] [--why=word] [--until=9]      release p:a      expire p:a      (a command takes a second)
+//! rollback p:a --to=A|SEQUENCE [--planned=SEQUENCE] [--by=ana] [--why=word] [--until=9]
+//! restore p[:a] [--at=SEQUENCE]            promote p:a=SOURCE[?A] q:b=SOURCE[?none]   (all of it or nothing)
 //! untag p:a                                annotate p[:a] key=value key- [--overwrite]      label p key=value key-
 //! import p[:a] [--from=X] [--all] [--confirm] [--scheduled] [--interval=5m] [--insecure[=false]] [--preserve] [--local] = ANSWERS
 //! background p = ANSWERS                   schedule p = ANSWERS                    retry p = ANSWERS
@@ -18,19 +21,23 @@
 //! or `!Reason`, `!Reason:message`, and `!Reason:message:busy` for another kind of failure. For a repository
 //! `v1:A v2:!Reason +3`, the last being tags left out, or `!Reason` where all of it failed; for an index kept whole
 //! `L(AB)`, for an image chosen from one `A<L`. `--at-revision=N` after any command expects a revision.
+//! `--expect=A` and `--expect=none` say what the tag must point to; in a promotion that stands behind each `?`.
 //!
 //! Facts are told as `G<generation>: fact; fact`. `a := x.io/a:1 g1` sets what a tag follows. On its history `+` is
 //! a new item on top, `~` an item edited in place, `=` one renewed: `a + x.io/a@A g1`, and behind it `<L` the index.
+//! What a held tag is kept from is `a withheld x.io/a@B g1`. Where several streams change, each says its name: `p G2: …; q G1: …`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tagtrail_domain::apply::Position;
 use tagtrail_domain::check::{self, Reason};
 use tagtrail_domain::command::{
-    Expectation, Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata,
+    Expectation, Import, ImportOrigin, ImportTarget, ImportedImage, Restore, RestoredTag, Rollback, SetTag,
+    UpdateMetadata,
 };
 use tagtrail_domain::event::{HistoryChange, MoveCause};
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage, PlannedRepository};
+use tagtrail_domain::state::{Current, HoldTerms};
 use tagtrail_domain::tag::{
     Entries, ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec,
 };
@@ -70,7 +77,7 @@ pub(crate) fn plans(given: &str, import: &str, then: &str) {
 #[derive(Default)]
 struct Story {
     model: Model,
-    sequence: u64,
+    log: Vec<(StreamKey, Event, Position)>,
     commands: i64,
     asked: Option<(StreamKey, Command)>,
 }
@@ -90,31 +97,97 @@ impl Story {
         if words.plain[0] == "follows" {
             return self.follows(&words);
         }
-        let (key, wish) = match words.command(self) {
-            Ok(decided) => decided,
+        let wishes = match words.wishes(self) {
+            Ok(wishes) => wishes,
             Err(refusal) => return say_refusal(&refusal),
         };
         if command.starts_with("ask ") {
-            self.asked = Some((key, wish));
+            self.asked = wishes.into_iter().next();
             return String::new();
         }
         let now = Timestamp::new(self.commands, 0);
         let context = Context {
             now,
-            next_sequence: self.sequence + 1,
-            fresh_uids: vec![format!("uid-{}", self.commands)],
+            next_sequence: self.next_sequence(),
+            fresh_uids: (0..wishes.len()).map(|n| format!("uid-{}-{n}", self.commands)).collect(),
             expected_revision: words.option("at-revision").map(|n| n.parse().expect("a revision")),
             internal_registry: Some(INTERNAL.into()),
         };
-        match decide(&self.model, &key, &context, &wish) {
+        let decided = match wishes.as_slice() {
+            [(key, wish)] => decide(&self.model, key, &context, wish)
+                .map(|events| events.into_iter().map(|event| (key.clone(), event)).collect()),
+            wishes => decide_together(&self.model, &context, wishes),
+        };
+        match decided {
             Ok(events) => {
-                for event in &events {
-                    self.sequence += 1;
-                    self.model.apply(&key, event, Position { sequence: self.sequence, recorded_at: now });
-                }
-                say_events(&events)
+                events.iter().for_each(|(key, event)| self.happen(key, event));
+                say_run(&events)
             }
             Err(refusal) => say_refusal(&refusal),
+        }
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.log.len() as u64 + 1
+    }
+
+    fn happen(&mut self, key: &StreamKey, event: &Event) {
+        if let Fact::StreamCreated { .. } = event.fact {
+            let lived = self.log.iter().any(|(_, before, _)| before.stream_uid == event.stream_uid);
+            assert!(!lived, "each life of a stream has an id of its own");
+        }
+        let at = Position { sequence: self.next_sequence(), recorded_at: Timestamp::new(self.commands, 0) };
+        self.model.apply(key, event, at);
+        self.log.push((key.clone(), event.clone(), at));
+    }
+
+    /// The event that brought an image to a tag the last time, or the event of this sequence; with what it brought.
+    fn past(&self, key: &StreamKey, tag: &TagName, text: &str) -> Current {
+        let brought = self.log.iter().rev().filter(|(of, ..)| of == key).filter_map(|(_, event, at)| {
+            let item = match &event.fact {
+                Fact::TagMoved(moved) if moved.tag == *tag => &moved.item,
+                Fact::TagRestored(restored) if restored.tag == *tag => restored.items.first()?,
+                _ => return None,
+            };
+            Some(Current { item: item.clone(), sequence: at.sequence })
+        });
+        let wanted = |current: &Current| match text.parse::<u64>() {
+            Ok(sequence) => current.sequence == sequence,
+            Err(_) => letters(&current.item.reference).ends_with(text),
+        };
+        brought.into_iter().find(wanted).expect("the tag has pointed there")
+    }
+
+    /// A stream, or one of its tags, as it was right after an event, or before it was last deleted.
+    fn restore(&self, key: &StreamKey, tag: Option<&TagName>, at: Option<u64>) -> Restore {
+        let ends = |(of, event, at): &(StreamKey, Event, Position)| {
+            let ends = match &event.fact {
+                Fact::StreamDeleted { .. } => true,
+                Fact::TagDeleted { tag: gone, .. } => Some(gone) == tag,
+                _ => false,
+            };
+            (of == key && ends).then_some(at.sequence - 1)
+        };
+        let as_of = at.or_else(|| self.log.iter().rev().find_map(ends)).expect("something was deleted");
+        let mut past = Model::default();
+        for (of, event, at) in self.log.iter().filter(|(_, _, at)| at.sequence <= as_of) {
+            past.apply(of, event, *at);
+        }
+        let stream = past.stream(key).life.clone().expect("it lived then");
+        let tags = stream.tags.iter().filter(|(name, _)| tag.is_none_or(|tag| tag == *name));
+        let tags = tags.map(|(tag, state)| RestoredTag {
+            tag: tag.clone(),
+            spec: state.spec.clone(),
+            items: past.history(key, tag).iter().rev().map(|current| current.item.clone()).collect(),
+            hold: state.hold.as_ref().map(|hold| hold.terms.clone()),
+        });
+        Restore {
+            tags: tags.collect(),
+            lookup_local: stream.lookup_local,
+            labels: stream.labels,
+            annotations: stream.annotations,
+            whole: tag.is_none(),
+            as_of,
         }
     }
 
@@ -127,10 +200,8 @@ impl Story {
         let spec = TagSpec { source: source(followed), generation, ..TagSpec::default() };
         let tag = TagName::parse(tag.expect("a tag")).expect("a tag");
         let event = Event { stream_uid: stream.uid.clone(), generation, fact: Fact::TagSet { tag, spec } };
-        self.sequence += 1;
-        let at = Position { sequence: self.sequence, recorded_at: Timestamp::new(self.commands, 0) };
-        self.model.apply(&key, &event, at);
-        say_events(&[event])
+        self.happen(&key, &event);
+        say_events(&[&event])
     }
 
     fn plan(&self, words: &Words<'_>) -> Result<(StreamKey, ImportPlan, ImportOrigin), Refusal> {
@@ -187,7 +258,17 @@ impl Story {
                 )
             });
             let history = history.join(", ");
-            lines.push(format!("{tag} := {spec} [{history}]{}", condition.unwrap_or_default()));
+            let held = state.hold.as_ref().map(|hold| {
+                let withheld = hold.withheld.as_ref().map(|item| format!(" from {}", say_item(item)));
+                format!(
+                    " held{} t{}{}",
+                    say_terms(&hold.terms),
+                    hold.since.seconds,
+                    withheld.unwrap_or_default()
+                )
+            });
+            let more = condition.unwrap_or_default() + &held.unwrap_or_default();
+            lines.push(format!("{tag} := {spec} [{history}]{more}"));
         }
         lines
     }
@@ -237,10 +318,8 @@ impl<'a> Words<'a> {
         ImportPolicy { insecure: self.has("insecure"), scheduled: self.has("scheduled"), mode, interval }
     }
 
-    /// What the tag must point to: `--expect=A`, or `--expect=none`.
     fn expectation(&self) -> Option<Expectation> {
-        let image = |text: &str| Expectation::Image(digest(text.chars().next().expect("an image")));
-        self.option("expect").map(|text| if text == "none" { Expectation::Nothing } else { image(text) })
+        expectation(self.option("expect"))
     }
 
     fn reference_policy(&self) -> ReferencePolicy {
@@ -262,6 +341,30 @@ impl<'a> Words<'a> {
         (set, remove)
     }
 
+    fn wishes(&self, story: &mut Story) -> Result<Vec<(StreamKey, Command)>, Refusal> {
+        if self.plain[0] != "promote" {
+            return Ok(vec![self.command(story)?]);
+        }
+        let promotion = |word: &&str| {
+            let (target, from) = word.split_once('=').expect("what is promoted, and from where");
+            let (from, expect) = from.split_once('?').map_or((from, None), |(from, at)| (from, Some(at)));
+            let (key, tag) = stream_and_tag(target);
+            let tag = TagName::parse(tag.expect("a tag")).expect("a tag");
+            (key, Command::SetTag(SetTag { expect: expectation(expect), ..set_tag(tag, source(from)) }))
+        };
+        Ok(self.plain[1..].iter().map(promotion).collect())
+    }
+
+    /// Who holds a tag, why, and until when.
+    fn terms(&self) -> HoldTerms {
+        let until = self.option("until").map(|second| second.parse().expect("a second"));
+        HoldTerms {
+            held_by: self.option("by").unwrap_or("me").into(),
+            reason: self.option("why").unwrap_or_default().into(),
+            expires_at: until.map(|second| Timestamp::new(second, 0)),
+        }
+    }
+
     fn command(&self, story: &mut Story) -> Result<(StreamKey, Command), Refusal> {
         if self.plain[0] == "land" {
             return Ok(story.asked.take().expect("something was asked"));
@@ -278,8 +381,6 @@ impl<'a> Words<'a> {
             "lookup" => Command::SetLookupPolicy { local: self.plain[2] == "on" },
             "untag" => Command::DeleteTag { tag: tag.expect("a tag").into(), expect: self.expectation() },
             "tag" => Command::SetTag(SetTag {
-                tag: TagName::parse(tag.expect("a tag")).map_err(|error| Refusal::bad_name(&error))?,
-                source: source(self.plain[1]),
                 alias: self.has("alias"),
                 reference: self.has("reference"),
                 import_policy: self.policy(),
@@ -287,7 +388,25 @@ impl<'a> Words<'a> {
                 annotations: self.entries(3).0,
                 create: self.has("create"),
                 expect: self.expectation(),
+                ..set_tag(
+                    TagName::parse(tag.expect("a tag")).map_err(|error| Refusal::bad_name(&error))?,
+                    source(self.plain[1]),
+                )
             }),
+            "hold" => Command::Hold { tag: named(tag), terms: self.terms(), expect: self.expectation() },
+            "release" | "expire" => Command::Release { tag: named(tag), expired: self.plain[0] == "expire" },
+            "rollback" => Command::Rollback(Rollback {
+                to: story.past(&key, &named(tag), self.option("to").expect("where to")),
+                tag: named(tag),
+                terms: self.terms(),
+                expect: self.expectation(),
+                planned: self.option("planned").map_or(0, |sequence| sequence.parse().expect("a sequence")),
+            }),
+            "restore" => {
+                let at = self.option("at").map(|sequence| sequence.parse().expect("a sequence"));
+                let tag = tag.map(|tag| TagName::parse(tag).expect("a tag"));
+                Command::Restore(story.restore(&key, tag.as_ref(), at))
+            }
             "annotate" | "label" => {
                 let (set, remove) = self.entries(2);
                 let tag = tag.map(|tag| TagName::parse(tag).expect("a tag"));
@@ -340,6 +459,31 @@ impl<'a> Words<'a> {
         }
         assert!(images.next().is_none(), "a question without answer");
         import
+    }
+}
+
+/// What a tag must point to: `A`, or `none`.
+fn expectation(text: Option<&str>) -> Option<Expectation> {
+    let image = |text: &str| Expectation::Image(digest(text.chars().next().expect("an image")));
+    text.map(|text| if text == "none" { Expectation::Nothing } else { image(text) })
+}
+
+fn named(tag: Option<&str>) -> TagName {
+    TagName::parse(tag.expect("a tag")).expect("a tag")
+}
+
+/// Sets a tag without any flag.
+fn set_tag(tag: TagName, source: Option<TagSource>) -> SetTag {
+    SetTag {
+        tag,
+        source,
+        alias: false,
+        reference: false,
+        import_policy: ImportPolicy::default(),
+        reference_policy: ReferencePolicy::Source,
+        annotations: Entries::new(),
+        create: false,
+        expect: None,
     }
 }
 
@@ -482,7 +626,17 @@ fn say_refusal(refusal: &Refusal) -> String {
     format!("refused ({what}): {}", letters(&refusal.to_string()))
 }
 
-fn say_events(events: &[Event]) -> String {
+/// What happened in one run: where it is about several streams, each says its name.
+fn say_run(events: &[(StreamKey, Event)]) -> String {
+    let streams: Vec<&[(StreamKey, Event)]> = events.chunk_by(|one, other| one.0 == other.0).collect();
+    let say = |events: &&[(StreamKey, Event)]| {
+        let told = say_events(&events.iter().map(|(_, event)| event).collect::<Vec<_>>());
+        if streams.len() > 1 { format!("{} {told}", events[0].0.name) } else { told }
+    };
+    streams.iter().map(say).collect::<Vec<_>>().join("; ")
+}
+
+fn say_events(events: &[&Event]) -> String {
     let Some(last) = events.last() else { return String::new() };
     let generations: BTreeSet<i64> = events.iter().map(|event| event.generation).collect();
     assert_eq!(generations.len(), 1, "a command takes a stream to one generation: {generations:?}");
@@ -512,18 +666,24 @@ fn say_fact(fact: &Fact) -> String {
                 HistoryChange::Replaced => '~',
                 HistoryChange::Renewed => '=',
             };
-            let cause = match &moved.cause {
-                MoveCause::Import | MoveCause::Tag => String::new(),
-                MoveCause::ScheduledImport => " by schedule".into(),
-                MoveCause::Alias(source) => format!(" with {source}"),
-                MoveCause::Rollback => " back".into(),
-            };
+            let cause = say_cause(&moved.cause, moved.copied_from);
             format!("{} {sign} {}{cause}", moved.tag, say_item(&moved.item))
         }
-        Fact::MoveWithheld(withheld) => format!("{} withheld", withheld.tag),
-        Fact::TagHeld { tag, .. } => format!("{tag} held"),
-        Fact::TagReleased { tag, .. } => format!("{tag} released"),
-        Fact::TagRestored(restored) => format!("{} restored", restored.tag),
+        Fact::MoveWithheld(withheld) => {
+            let cause = say_cause(&withheld.cause, withheld.copied_from);
+            format!("{} withheld {}{cause}", withheld.tag, say_item(&withheld.item))
+        }
+        Fact::TagHeld { tag, terms } => format!("{tag} held{}", say_terms(terms)),
+        Fact::TagReleased { tag, expired } => {
+            format!("{tag} released{}", if *expired { ", its time is up" } else { "" })
+        }
+        Fact::TagRestored(restored) => {
+            let spec = restored.spec.as_ref().map_or("no spec".into(), say_spec);
+            let items: Vec<String> = restored.items.iter().map(say_item).collect();
+            let held = restored.hold.as_ref().map(|terms| format!(" held{}", say_terms(terms)));
+            let held = held.unwrap_or_default();
+            format!("{} back as of {} := {spec} [{}]{held}", restored.tag, restored.as_of, items.join(", "))
+        }
         Fact::ImportFailed { tag, failure, generation, .. } => {
             format!("{tag} !{} g{generation}", failure.reason)
         }
@@ -544,6 +704,23 @@ fn say_fact(fact: &Fact) -> String {
             format!("all of {repository} !{}", failure.reason)
         }
     }
+}
+
+fn say_cause(cause: &MoveCause, copied_from: u64) -> String {
+    match cause {
+        MoveCause::Import | MoveCause::Tag => String::new(),
+        MoveCause::ScheduledImport => " by schedule".into(),
+        MoveCause::Alias(source) => format!(" with {source}"),
+        MoveCause::Rollback => format!(" back to {copied_from}"),
+    }
+}
+
+/// Nothing for what I hold for no reason and with no end.
+fn say_terms(terms: &HoldTerms) -> String {
+    let by = if terms.held_by == "me" { String::new() } else { format!(" by {}", terms.held_by) };
+    let why = if terms.reason.is_empty() { String::new() } else { format!(" ({})", terms.reason) };
+    let until = terms.expires_at.map(|at| format!(" until {}", at.seconds)).unwrap_or_default();
+    by + &why + &until
 }
 
 fn say_spec(spec: &TagSpec) -> String {

@@ -24,6 +24,12 @@ impl Services {
         let to_key =
             check(convert::existing(&or(&request.to_namespace, namespace), &or(&request.to_name, name)))?;
         let past = self.past();
+        // A stream that lived at another time has nothing then; one that never lived is a mistake.
+        for key in [&from_key, &to_key] {
+            if self.view.stream(key).revision == 0 {
+                return Err(errors::refused(&Refusal::no_stream(key)));
+            }
+        }
         // One present for both, whatever is written meanwhile.
         let present = past.present(self.outside.now());
         let from = self.at(request.from.as_ref())?.unwrap_or(present);
