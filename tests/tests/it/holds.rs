@@ -132,7 +132,7 @@ fn a_rollback_holds_against_the_schedule() {
     assert_eq!(points_to(&api, "prod"), first);
 
     // Nobody sets it by the way.
-    let words = "\"app:prod\" is held by ana (the new one is broken): nothing but a rollback moves it until it is released";
+    let words = "\"test/app:prod\" is held by ana (the new one is broken): nothing but a rollback moves it until it is released";
     let copy = crate::pool::set("app", "prod", tag("app:live"));
     api.refused(api.tags().set_tag(copy), Code::FailedPrecondition, words);
 

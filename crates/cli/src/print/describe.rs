@@ -108,7 +108,9 @@ fn held(hold: &Hold, now: Now) -> String {
         "" => String::new(),
         reason => format!(": {}", reason.replace(['\n', '\t'], " ")),
     };
-    format!("held by {} since {}{until}{why}", hold.held_by, now.ago(hold.since.as_ref()))
+    // Alone it begins a line.
+    let since = now.ago(hold.since.as_ref()).replace("Less than", "less than");
+    format!("held by {} since {since}{until}{why}", hold.held_by)
 }
 
 /// What a tag's well-known annotations say.

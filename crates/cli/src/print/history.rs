@@ -46,7 +46,11 @@ impl Layout {
         cells.extend(self.streams.then(|| entry.stream.clone()));
         cells.push(if entry.tag.is_empty() { "<all>".into() } else { entry.tag.clone() });
         cells.extend([image(entry.from.as_ref()), image(entry.to.as_ref()), what(entry)]);
-        cells.extend([or_nothing(&actor.name), or_nothing(&entry.reason)]);
+        let who = match &entry.asked_by {
+            Some(asked_by) => format!("{} for {}", actor.name, asked_by.name),
+            None => or_nothing(&actor.name),
+        };
+        cells.extend([who, or_nothing(&entry.reason)]);
         if self.wide {
             let caused_by = if entry.caused_by == 0 { String::new() } else { entry.caused_by.to_string() };
             let authenticated = actor.authenticated.to_string();
@@ -143,6 +147,7 @@ pub(crate) fn in_json(entry: &HistoryEntry) -> Value {
         ("failure", failure.unwrap_or_default()),
         ("copiedFromSequence", sequence(entry.copied_from_sequence)),
         ("causedBy", sequence(entry.caused_by)),
+        ("askedBy", entry.asked_by.as_ref().map(|actor| actor.name.as_str()).into()),
         ("expiresAt", entry.expires_at.as_ref().map(exact).into()),
     ];
     let there = sometimes.into_iter().filter(|(_, value)| !value.is_null());

@@ -236,7 +236,7 @@ impl<'a> Draft<'a> {
         let message = format!(
             "Operation cannot be fulfilled on {} \"{}:{tag}\": the tag points to {points_to}, not to {expected}; look again and retry",
             resource::TAGS,
-            self.key.name
+            self.key
         );
         Err(Refusal::Moved { message, image, sequence: current.map_or(0, |current| current.sequence) })
     }
@@ -248,7 +248,7 @@ impl<'a> Draft<'a> {
             if hold.terms.reason.is_empty() { String::new() } else { format!(" ({})", hold.terms.reason) };
         Err(Refusal::Held(format!(
             "\"{}:{tag}\" is held by {}{why}: nothing but a rollback moves it until it is released",
-            self.key.name, hold.terms.held_by
+            self.key, hold.terms.held_by
         )))
     }
 

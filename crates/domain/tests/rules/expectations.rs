@@ -12,12 +12,12 @@ fn every_wish_about_a_tag_may_expect() {
         check(
             &moved,
             &format!("{wish} --expect=A"),
-            "refused (is B #9): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"p:a\": the tag points to B, not to A; look again and retry",
+            "refused (is B #9): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"test/p:a\": the tag points to B, not to A; look again and retry",
         );
         check(
             &moved,
             &format!("{wish} --expect=none"),
-            "refused (is B #9): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"p:a\": the tag points to B, not to nothing; look again and retry",
+            "refused (is B #9): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"test/p:a\": the tag points to B, not to nothing; look again and retry",
         );
     }
     check(&moved, "tag - p:a --expect=B", "G4: a := - g4");
@@ -36,7 +36,7 @@ fn nothing_may_be_expected() {
     check(
         A,
         "untag p:c --expect=none",
-        "refused (not found): imagestreamtags.image.openshift.io \"p:c\" not found",
+        "refused (not found): imagestreamtags.image.openshift.io \"test/p:c\" not found",
     );
     check(A, "hold p:b --expect=none", "refused (usage): \"p:b\" does not point to an image yet");
 }
@@ -45,7 +45,7 @@ fn nothing_may_be_expected() {
 fn a_conflict_tells_what_is_there() {
     let refused = |is: &str, tag: &str, points_to: &str| {
         format!(
-            "refused (is {is}): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"p:{tag}\": the tag points to {points_to}, not to B; look again and retry"
+            "refused (is {is}): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"test/p:{tag}\": the tag points to {points_to}, not to B; look again and retry"
         )
     };
     check(A, "tag - p:a --expect=B", &refused("A #4", "a", "A"));

@@ -66,7 +66,7 @@ fn a_hold_ends_when_its_time_is_up() {
 fn a_held_tag_is_not_set() {
     let held = |why: &str| {
         format!(
-            "refused (held): \"p:a\" is held by ana{why}: nothing but a rollback moves it until it is released"
+            "refused (held): \"test/p:a\" is held by ana{why}: nothing but a rollback moves it until it is released"
         )
     };
     let by_ana = &format!("{A}; hold p:a --by=ana");

@@ -79,14 +79,14 @@ fn all_or_nothing() {
     unless("p:d=none:a", "refused (not found): imagestreams.image.openshift.io \"none\" not found");
     unless(
         "p:a=p:b?B",
-        "refused (is A #4): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"p:a\": the tag points to A, not to B; look again and retry",
+        "refused (is A #4): Operation cannot be fulfilled on imagestreamtags.image.openshift.io \"test/p:a\": the tag points to A, not to B; look again and retry",
     );
     unless("p:c=p:b", "refused (malformed): the tag test/p:c is named twice; name it once");
     unless("q:c=p:a", "refused (malformed): the tag test/q:c is named twice; name it once");
     check(
         &format!("{AB}; hold p:a"),
         "promote p:c=p:a p:a=p:b",
-        "refused (held): \"p:a\" is held by me: nothing but a rollback moves it until it is released",
+        "refused (held): \"test/p:a\" is held by me: nothing but a rollback moves it until it is released",
     );
     // In another namespace it is another tag.
     check(

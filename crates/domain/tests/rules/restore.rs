@@ -118,7 +118,7 @@ fn a_hold_comes_back() {
     check(
         &format!("{held}; delete p; restore p"),
         "tag - p:a",
-        "refused (held): \"p:a\" is held by ana: nothing but a rollback moves it until it is released",
+        "refused (held): \"test/p:a\" is held by ana: nothing but a rollback moves it until it is released",
     );
     // Its time is up: nothing is held.
     check(

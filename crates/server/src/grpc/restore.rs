@@ -58,17 +58,18 @@ impl Services {
         };
         let model = self.stream_until(key, as_of + 1)?;
         let state = model.stream(key);
-        let missing = |name: String, how: &str| {
+        let missing = |name: String| {
             errors::refused(&Refusal::Usage(format!(
-                "\"{name}\" did not exist at sequence {as_of}; give a moment at which it did ('tagtrail {how} {name}' shows its past)"
+                "\"{name}\" did not exist at sequence {as_of}; give a moment at which it did ('tagtrail history {}/{name}' shows its past)",
+                key.namespace
             )))
         };
-        let stream = state.life.as_ref().ok_or_else(|| missing(key.name.to_string(), "history"))?;
+        let stream = state.life.as_ref().ok_or_else(|| missing(key.name.to_string()))?;
         let tags = match &tag {
             None => stream.tags.iter().map(|(tag, state)| as_it_was(key, tag, state, &model)).collect(),
             Some(tag) => {
                 let there = stream.tags.get(tag);
-                let state = there.ok_or_else(|| missing(format!("{}:{tag}", key.name), "history"))?;
+                let state = there.ok_or_else(|| missing(format!("{}:{tag}", key.name)))?;
                 vec![as_it_was(key, tag, state, &model)]
             }
         };

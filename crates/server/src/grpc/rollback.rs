@@ -78,9 +78,9 @@ impl Services {
                 _ => 0,
             };
         }
-        let name = format!("{}:{tag}", key.name);
+        let (name, path) = (format!("{}:{tag}", key.name), format!("{key}:{tag}"));
         Err(refuse(format!(
-            "\"{name}\" has pointed to nothing else since it was created; to take it to an image of before, name that with --to ('tagtrail history {name}' shows them)"
+            "\"{name}\" has pointed to nothing else since it was created; to take it to an image of before, name that with --to ('tagtrail history {path}' shows them)"
         )))
     }
 
@@ -119,9 +119,9 @@ impl Services {
         let found =
             self.newest(key, tag, u64::MAX, |recorded| pointed(recorded).is_some_and(|c| fits(&c)))?;
         let found = found.as_ref().and_then(pointed).filter(|_| !prefix.is_empty()).ok_or_else(|| {
-            let name = format!("{}:{tag}", key.name);
+            let (name, path) = (format!("{}:{tag}", key.name), format!("{key}:{tag}"));
             refuse(format!(
-                "\"{name}\" has never pointed to an image {prefix}; 'tagtrail history {name}' shows what it has pointed to"
+                "\"{name}\" has never pointed to an image {prefix}; 'tagtrail history {path}' shows what it has pointed to"
             ))
         })?;
         if found.item.image.as_ref().is_some_and(|image| image.as_str() == prefix) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use prost::Message;
 use tagtrail_api::kind::Kind;
 use tagtrail_api::v1;
+use tagtrail_domain::event::Actor;
 use tagtrail_domain::{Digest, Namespace, Refusal, StreamKey, TagName};
 use tagtrail_projection::{Span, Within};
 use tonic::Status;
@@ -388,6 +389,14 @@ impl<'w> Page<'w> {
             self.fill(open.into_iter(), item.as_ref());
         }
         self.entries.retain(|entry| self.wish.is_of_image(entry));
+        for entry in self.entries.iter_mut().filter(|entry| entry.caused_by > 0) {
+            let wish = past.event(entry.caused_by)?;
+            let Actor { name, authenticated } = wish.actor;
+            entry.asked_by = Some(v1::Actor { name, authenticated });
+            if entry.reason.is_empty() {
+                entry.reason = wish.reason;
+            }
+        }
         Ok(self.entries)
     }
 }
