@@ -25,6 +25,7 @@ pub(crate) struct Wish {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // A few hundred exist at a time.
 enum What {
     Plain(Command),
     Import { tag: Option<u8>, from: Option<u8>, policy: ImportPolicy, answers: Vec<u8> },
