@@ -36,7 +36,7 @@ fn nothing_may_be_expected() {
     check(
         A,
         "untag p:c --expect=none",
-        "refused (not found): imagestreamtags.image.openshift.io \"test/p:c\" not found",
+        "refused (not found): imagestreamtags.image.openshift.io \"p:c\" not found",
     );
     check(A, "hold p:b --expect=none", "refused (usage): \"p:b\" does not point to an image yet");
 }
