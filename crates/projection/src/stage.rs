@@ -4,7 +4,7 @@
 //! have made of the world. When the events are durable, all changes become rows in one atomic batch; if they never
 //! become durable, the stage is dropped and nothing has happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tagtrail_domain::check;
@@ -94,8 +94,10 @@ impl<'v> Stage<'v> {
                 for (tag, image) in &gone {
                     self.put(keys::tag_event(key, tag, recorded.sequence), Vec::new());
                     self.write_span(key, tag, image.as_ref(), None, recorded.sequence);
-                    self.remove_tag(key, tag);
+                    self.remove_rows_of_tag(key, tag);
                 }
+                // Not counted down: many tags may have the same image, and each would look for the others.
+                self.images = 0;
             }
             Fact::TagDeleted { tag, last, .. } => {
                 let image = last.as_ref().and_then(|item| item.image.as_ref());
@@ -268,14 +270,26 @@ impl<'v> Stage<'v> {
         }
     }
 
-    /// The rows of a tag go, its history with it: that is how OpenShift shows a deletion. The events stay.
+    /// A tag goes, its history with it: that is how OpenShift shows a deletion. The events stay.
     fn remove_tag(&mut self, key: &StreamKey, tag: &TagName) {
+        for image in self.remove_rows_of_tag(key, tag) {
+            if !self.any(&keys::stream_images(key, image.as_ref())) {
+                self.images -= 1;
+            }
+        }
+    }
+
+    /// The rows of a tag go. Gives the images that its history held.
+    fn remove_rows_of_tag(&mut self, key: &StreamKey, tag: &TagName) -> BTreeSet<Option<Digest>> {
+        let mut images = BTreeSet::new();
         for (row, value) in self.scan(&keys::tag(keys::HISTORY, key, tag)) {
-            let current = self.current(&value);
-            self.remove_image(key, current.item.image.as_ref(), tag);
+            let image = self.current(&value).item.image;
+            self.remove(keys::stream_image(key, image.as_ref(), tag));
             self.remove(row);
+            images.insert(image);
         }
         self.remove(keys::tag(keys::TAG, key, tag));
+        images
     }
 
     /// Notes whether there is work to do on the stream: what a restart has to go on with.
