@@ -379,7 +379,8 @@ pub(crate) fn follow<'s>(stream: &'s Stream, key: &StreamKey, tag: &TagName) -> 
 }
 
 /// The tag that each alias ends at, where following it within its stream ends well. `describe` shows such tags behind
-/// the one they end at (spec §4.6). Every tag is looked at once, however long the chains are.
+/// the one they end at (spec §4.6). A held alias is an end itself: it does not point to where its tag does. Every tag is looked
+/// at once, however long the chains are.
 #[must_use]
 pub fn alias_ends<'s>(stream: &'s Stream, key: &StreamKey) -> BTreeMap<&'s TagName, &'s TagName> {
     let mut ends: BTreeMap<&TagName, Option<&TagName>> = BTreeMap::new();
@@ -395,9 +396,12 @@ pub fn alias_ends<'s>(stream: &'s Stream, key: &StreamKey) -> BTreeMap<&'s TagNa
             // It stays so if the way leads nowhere, or in a circle.
             ends.insert(tag, None);
             walked.push(tag);
-            let spec = stream.tags[tag].spec.as_ref();
-            let alias =
-                spec.map(|spec| spec.source.as_ref().filter(|s| s.kind == SourceKind::ImageStreamTag));
+            let state = &stream.tags[tag];
+            let spec = state.spec.as_ref();
+            // A held tag follows nothing for the time being.
+            let followed =
+                |spec: &'s TagSpec| spec.source.as_ref().filter(|s| s.kind == SourceKind::ImageStreamTag);
+            let alias = if state.hold.is_some() { Some(None) } else { spec.map(followed) };
             (next, end) = match alias {
                 None => (None, None),
                 Some(None) => (None, Some(tag)),

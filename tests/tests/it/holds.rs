@@ -209,7 +209,7 @@ fn one_rollback_after_another_goes_further_back() {
     api.refused(
         api.tags().rollback(rollback("prod")),
         Code::FailedPrecondition,
-        "has pointed to nothing else since it was created",
+        "has come from nothing else since it was created",
     );
     // To a sequence, to an image, to the beginning of its digest; and what is neither.
     let to = |to| RollbackRequest { to: Some(to), ..rollback("prod") };

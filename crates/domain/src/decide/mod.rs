@@ -77,11 +77,22 @@ pub fn decide_together(
         let context = Context { next_sequence, ..context.clone() };
         let mut draft = Draft::new(key, &context, number, world.stream(key))?;
         for command in &groups[key] {
-            draft.carry_out(world, command)?;
+            draft.carry_out(world, command).map_err(|refusal| match command {
+                Command::SetTag(wish) if wishes.len() > 1 => among_others(refusal, key, &wish.tag),
+                _ => refusal,
+            })?;
         }
         events.extend(draft.finish().into_iter().map(|event| (key.clone(), event)));
     }
     Ok(events)
+}
+
+/// Says which of several tags a refusal is about, where it only speaks of what that was to be set to.
+fn among_others(refusal: Refusal, key: &StreamKey, tag: &TagName) -> Refusal {
+    match refusal {
+        Refusal::Usage(text) => Refusal::Usage(format!("{key}:{tag}: {text}; nothing was moved")),
+        other => other,
+    }
 }
 
 /// Set twice by one wish, a tag would pass over an image that nobody was to see.

@@ -48,7 +48,11 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
     // pointed at it is not looked at, so its history waits for another target.
     let renewed = is_image || retargeted;
     // What the tag will point to is looked up before anything happens: a source that is not there refuses it all.
-    let item = if retargeted { item_from_source(draft, world, wish, &spec)? } else { None };
+    let item = match item_from_source(draft, world, wish, &spec) {
+        Err(_) if !retargeted => None,
+        item => item?.filter(|item| retargeted || taken_back(draft, tag, &item.item)),
+    };
+    let renewed = renewed || item.is_some();
     if !renewed && old.as_ref() == Some(&spec) {
         return Ok(());
     }
@@ -73,6 +77,19 @@ pub(super) fn set(draft: &mut Draft<'_>, world: &impl World, wish: &SetTag) -> R
         }
     }
     Ok(())
+}
+
+/// Whether a rollback took the tag away from what its spec still names, so that to set it to the same is a wish.
+fn taken_back(draft: &Draft<'_>, tag: &TagName, named: &HistoryItem) -> bool {
+    let state = draft.life().and_then(|stream| stream.tags.get(tag));
+    let Some(current) = state.and_then(|state| state.current.as_ref()).map(|current| &current.item) else {
+        return false;
+    };
+    match &named.image {
+        Some(image) => current.image.as_ref() != Some(image),
+        // A reference tag that was imported by hand has an image, and keeps it (spec §2.3).
+        None => current.image.is_none() && current.reference != named.reference,
+    }
 }
 
 /// A new alias confirms the newest item of the tag it follows: both get the alias's generation, as in OpenShift. Not while

@@ -2,7 +2,7 @@
 
 use tagtrail_api::v1;
 use tagtrail_domain::state::HoldTerms;
-use tagtrail_domain::{Command, Refusal, StreamKey, StreamState, TagName, Timestamp};
+use tagtrail_domain::{Command, Fact, Refusal, StreamKey, StreamState, TagName, Timestamp};
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Status};
 
@@ -23,8 +23,14 @@ impl Services {
             terms: terms(&origin, request.expires_at)?,
             expect: check(convert::expectation(&request.expected_image))?,
         };
+        let before = self.view.stream(&key);
+        let replaced = before.life.as_ref().and_then(|stream| stream.tags.get(&tag)?.hold.as_ref());
+        let replaced = replaced.map(to_proto::hold);
         let written = self.write(&key, command, origin).await?;
-        Ok(v1::HoldResponse { item: item(&written.after, &tag), result: Some(result(&written)) })
+        // To a repeat the hold before is this one.
+        let replaced = replaced.filter(|_| !written.repeated && written.sequence() > 0);
+        let item = item(&written.after, &tag);
+        Ok(v1::HoldResponse { item, result: Some(result(&written)), replaced })
     }
 
     pub(super) async fn release_tag(
@@ -35,7 +41,13 @@ impl Services {
         let (key, tag) = self.named(&request.namespace, &request.name, &request.tag)?;
         let command = Command::Release { tag: tag.clone(), expired: false };
         let written = self.write(&key, command, origin).await?;
-        Ok(v1::ReleaseResponse { item: item(&written.after, &tag), result: Some(result(&written)) })
+        let item = item(&written.after, &tag);
+        let moved = written.events.iter().find_map(|recorded| match &recorded.event.fact {
+            Fact::TagMoved(moved) if moved.tag == tag => moved.previous.as_ref().map(to_proto::history_item),
+            _ => None,
+        });
+        let from = moved.or_else(|| item.clone());
+        Ok(v1::ReleaseResponse { item, result: Some(result(&written)), from })
     }
 
     /// A tag by its names. A text that is no tag is a tag that does not exist.

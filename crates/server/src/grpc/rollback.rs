@@ -80,7 +80,7 @@ impl Services {
         }
         let (name, path) = (format!("{}:{tag}", key.name), format!("{key}:{tag}"));
         Err(refuse(format!(
-            "\"{name}\" has pointed to nothing else since it was created; to take it to an image of before, name that with --to ('tagtrail history {path}' shows them)"
+            "\"{name}\" has come from nothing else since it was created; to take it to an image of its earlier past, name that with --to ('tagtrail history {path}' shows them)"
         )))
     }
 

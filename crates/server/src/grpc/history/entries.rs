@@ -9,7 +9,7 @@ use prost::Message;
 use tagtrail_api::kind::Kind;
 use tagtrail_api::v1;
 use tagtrail_domain::event::Actor;
-use tagtrail_domain::{Digest, Namespace, Refusal, StreamKey, TagName};
+use tagtrail_domain::{Digest, Fact, Namespace, Refusal, StreamKey, TagName};
 use tagtrail_projection::{Span, Within};
 use tonic::Status;
 
@@ -391,6 +391,10 @@ impl<'w> Page<'w> {
         self.entries.retain(|entry| self.wish.is_of_image(entry));
         for entry in self.entries.iter_mut().filter(|entry| entry.caused_by > 0) {
             let wish = past.event(entry.caused_by)?;
+            // What somebody wished for, not what a hold kept away until its time was up.
+            if !matches!(wish.event.fact, Fact::TagSet { .. }) {
+                continue;
+            }
             let Actor { name, authenticated } = wish.actor;
             entry.asked_by = Some(v1::Actor { name, authenticated });
             if entry.reason.is_empty() {

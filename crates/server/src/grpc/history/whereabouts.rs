@@ -66,7 +66,7 @@ impl Services {
             looked_at += spans.len().max(1);
             let last = spans.last().map(|last| last.span.clone());
             let all = spans.len() < size;
-            let mut counted = spans.into_iter().filter(|found| points_there(&found.span, at));
+            let mut counted = spans.into_iter().filter(|found| at.is_none_or(|at| found.span.since <= at));
             let room = size - found.len();
             found.extend(counted.by_ref().take(room).map(|span| (here.image.clone(), span)));
             let left = counted.next().is_some();
@@ -83,14 +83,9 @@ impl Services {
             };
         };
         let next_page_token = place.filter(|_| more).map(|place| place.text()).unwrap_or_default();
-        let tags = past.whereabouts(found).map_err(|error| errors::past(&error))?;
+        let tags = past.whereabouts(found, at).map_err(|error| errors::past(&error))?;
         Ok(v1::WhereResponse { tags, next_page_token })
     }
-}
-
-/// Whether the tag pointed there at a moment.
-fn points_there(span: &Span, at: Option<u64>) -> bool {
-    at.is_none_or(|at| span.since <= at && (span.lasts() || at < span.until))
 }
 
 /// Where a span stands among those of its image: what lasts comes last.
@@ -119,7 +114,17 @@ impl Past {
         found
     }
 
-    fn whereabouts(&self, found: Vec<(Digest, Found)>) -> Result<Vec<v1::Whereabouts>, PastError> {
+    /// What is shown of them, as it was at a moment: what ended later still lasted.
+    fn whereabouts(
+        &self,
+        mut found: Vec<(Digest, Found)>,
+        at: Option<u64>,
+    ) -> Result<Vec<v1::Whereabouts>, PastError> {
+        for (_, Found { span, .. }) in &mut found {
+            if at.is_some_and(|at| span.until > at) {
+                span.until = 0;
+            }
+        }
         let mut sequences: Vec<u64> =
             found.iter().flat_map(|(_, found)| [found.span.since, found.span.until]).collect();
         sequences.sort_unstable();
