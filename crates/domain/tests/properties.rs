@@ -22,7 +22,7 @@ proptest! {
 
     /// Whatever was asked for, reading the log again gives the state we had, after each command.
     #[test]
-    fn the_log_is_the_state(wishes in vec(any_wish(), 0..40)) {
+    fn the_log_is_the_state(wishes in any_wishes(40)) {
         let mut live = Live::default();
         let mut read = Model::default();
         for wish in wishes {
@@ -36,7 +36,7 @@ proptest! {
 
     /// The sequence has no gaps, each stream's revision has none either, and both only grow: also over a deletion.
     #[test]
-    fn sequence_and_revision_are_dense(wishes in vec(any_wish(), 0..40)) {
+    fn sequence_and_revision_are_dense(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -54,7 +54,7 @@ proptest! {
 
     /// The same wish in the same world gives the same events.
     #[test]
-    fn decisions_are_deterministic(wishes in vec(any_wish(), 0..30), last in any_wish()) {
+    fn decisions_are_deterministic(wishes in any_wishes(30), last in any_wish()) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -65,7 +65,7 @@ proptest! {
 
     /// What was carried out need not be carried out again. (Setting a container image means: look again.)
     #[test]
-    fn a_repeated_wish_makes_no_event(wishes in vec(any_wish(), 0..30), last in any_wish()) {
+    fn a_repeated_wish_makes_no_event(wishes in any_wishes(30), last in any_wish()) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -80,7 +80,7 @@ proptest! {
     /// History only grows: each move says what it moved from and which event had set that, so what is edited in
     /// place in OpenShift's eyes stays readable, and a chain leads from each item back to a tag's first.
     #[test]
-    fn history_only_grows(wishes in vec(any_wish(), 0..40)) {
+    fn history_only_grows(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -113,7 +113,7 @@ proptest! {
     /// After any command that moved a tag, released it or brought it back, every tag that follows it points to the same, over
     /// any number of hops, but for what is held. So does the tag itself with what it follows.
     #[test]
-    fn what_follows_a_tag_points_where_it_points(wishes in vec(any_wish(), 0..40)) {
+    fn what_follows_a_tag_points_where_it_points(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             let run = live.run(wish);
@@ -142,7 +142,7 @@ proptest! {
     /// Nothing moves a held tag but a rollback, and what it follows stays. What it is kept from is told once, is never what it
     /// points to, and only a tag that points to something is held.
     #[test]
-    fn a_held_tag_stays(wishes in vec(any_wish(), 0..60)) {
+    fn a_held_tag_stays(wishes in any_wishes(60)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -178,7 +178,7 @@ proptest! {
 
     /// What was taken over from somewhere was there: an event of before had brought that image to a tag.
     #[test]
-    fn what_is_copied_was_there(wishes in vec(any_wish(), 0..60)) {
+    fn what_is_copied_was_there(wishes in any_wishes(60)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -220,7 +220,7 @@ proptest! {
     /// A stream's own events alone tell what it was after each command, with its histories: also after it was deleted, and
     /// whatever happened to other streams in the same command.
     #[test]
-    fn each_moment_can_be_read_from_the_stream_alone(wishes in vec(any_wish(), 0..40)) {
+    fn each_moment_can_be_read_from_the_stream_alone(wishes in any_wishes(40)) {
         let mut live = Live::default();
         let mut moments = Vec::new();
         for wish in wishes {
@@ -249,7 +249,7 @@ proptest! {
     /// In which order tags are named that are set together does not matter.
     #[test]
     fn a_promotion_has_no_order(
-        wishes in vec(any_wish(), 0..40),
+        wishes in any_wishes(40),
         promotions in vec(any_promotion(), 1..6),
         first in any::<prop::sample::Index>(),
     ) {
@@ -276,7 +276,7 @@ proptest! {
 
     /// Each life of a stream has an id of its own, also those that begin in one command.
     #[test]
-    fn no_two_lives_have_one_id(wishes in vec(any_wish(), 0..40)) {
+    fn no_two_lives_have_one_id(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -291,7 +291,7 @@ proptest! {
 
     /// Following aliases from any tag comes to an end. The legacy form, and tags to come, make many that would not.
     #[test]
-    fn no_tag_follows_itself(wishes in vec(any_wish(), 0..40)) {
+    fn no_tag_follows_itself(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -310,7 +310,7 @@ proptest! {
 
     /// Only what is scheduled has an interval.
     #[test]
-    fn an_interval_has_a_schedule(wishes in vec(any_wish(), 0..40)) {
+    fn an_interval_has_a_schedule(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             live.run(wish);
@@ -325,7 +325,7 @@ proptest! {
 
     /// A refusal writes nothing; one command has one generation of each stream; generations never fall within a life.
     #[test]
-    fn generations_only_grow(wishes in vec(any_wish(), 0..40)) {
+    fn generations_only_grow(wishes in any_wishes(40)) {
         let mut live = Live::default();
         for wish in wishes {
             let run = live.run(wish);
@@ -379,28 +379,37 @@ enum Wish {
     /// A command as it stands.
     Plain(u8, Box<Command>),
     /// Several tags set together.
-    Promote(Vec<(u8, SetTag)>),
+    Promote(Vec<Promotion>),
+    /// One of the tags that are held.
+    Release { stream: u8, which: usize, expired: bool },
     /// Back to something that the tag has pointed to.
     Rollback { stream: u8, tag: u8, to: usize, until: Option<i64>, expect: Option<Expectation> },
-    /// As it was before its last deletion, or at any moment.
-    Restore { stream: u8, tag: Option<u8>, at: Option<usize> },
+    /// As it was before its last deletion, or at any moment: the stream, or one of the tags that it has no more.
+    Restore { stream: u8, which: Option<usize>, at: Option<usize> },
     /// An import of this tag, or of all.
     Import { stream: u8, tag: Option<u8>, from: Option<u8>, policy: ImportPolicy, answers: Vec<u8> },
     /// What waits in the background, or the schedule.
     Pending { stream: u8, scheduled: bool, answers: Vec<u8> },
 }
 
+/// A tag is to point to what one of the tags of the world points to.
+#[derive(Clone, Debug)]
+struct Promotion {
+    stream: u8,
+    tag: u8,
+    from: usize,
+    by_digest: bool,
+    /// Whether what it points to now is expected, or something.
+    expect: Option<Option<Expectation>>,
+}
+
 fn is_idempotent(live: &Live, wish: &Wish) -> bool {
     match wish {
         Wish::Plain(stream, command) => is_command_idempotent(live, *stream, command),
-        // What another tag points to may be another image now.
-        Wish::Promote(promotions) => promotions.iter().all(|(_, set)| {
-            set.source.as_ref().is_some_and(|source| source.kind == SourceKind::ImageStreamImage)
-        }),
-        // The second time, what is to come back is there.
-        Wish::Restore { .. } => true,
-        // Further back.
-        Wish::Rollback { .. } => false,
+        // What is promoted may be another image now.
+        Wish::Promote(_) => false,
+        // Another tag, or further back.
+        Wish::Release { .. } | Wish::Restore { .. } | Wish::Rollback { .. } => false,
         // An import that only changed the mode asks once more (spec §2.2).
         Wish::Import { stream, .. } | Wish::Pending { stream, .. } => {
             let state = live.model.stream(&key(*stream));
@@ -427,16 +436,40 @@ fn is_command_idempotent(live: &Live, stream: u8, command: &Command) -> bool {
                 .is_some_and(|s| !set.alias && s.followed_tag(&key(stream)).as_ref() == Some(&set.tag));
             !set.create && !itself && source.is_none_or(|source| source.kind != SourceKind::DockerImage)
         }
-        Command::Hold { .. } | Command::Release { .. } => true,
-        Command::Import(_) | Command::Rollback(_) | Command::Restore(_) => {
+        Command::Hold { .. } => true,
+        Command::Import(_) | Command::Rollback(_) | Command::Release { .. } | Command::Restore(_) => {
             unreachable!("these are wishes of their own")
         }
     }
 }
 
+/// Mostly a world where something can happen: two tags with images, two that follow the one, and one in another stream. Then
+/// anything.
+fn any_wishes(most: usize) -> impl Strategy<Value = Vec<Wish>> {
+    let import = |tag, image| {
+        let (tag, from, policy) = (Some(tag), Some(tag), ImportPolicy::default());
+        Wish::Import { stream: 0, tag, from, policy, answers: vec![image] }
+    };
+    let set = |stream, name, from: &str, alias| {
+        let source = Some(source(SourceKind::ImageStreamTag, from.into()));
+        Wish::Plain(stream, Box::new(Command::SetTag(SetTag { alias, ..set_tag(name, source) })))
+    };
+    let opening = [
+        import(0, 0),
+        import(1, 1),
+        set(0, 2, "s0:t0", true),
+        set(0, 3, "s0:t2", true),
+        set(1, 0, "s0:t1", false),
+    ];
+    (prop::bool::weighted(0.8), vec(any_wish(), 0..most)).prop_map(move |(opened, wishes)| {
+        let opening = opening.iter().filter(|_| opened).cloned();
+        opening.chain(wishes).collect()
+    })
+}
+
 fn any_wish() -> impl Strategy<Value = Wish> {
     let answers = || vec(0..8u8, 6);
-    let streams = 0..STREAMS;
+    let streams = any_stream();
     let plain = |stream, command| Wish::Plain(stream, Box::new(command));
     prop_oneof![
         1 => (streams.clone(), any::<bool>()).prop_map(move |(stream, lookup_local)| {
@@ -461,13 +494,12 @@ fn any_wish() -> impl Strategy<Value = Wish> {
         3 => (streams.clone(), 0..TAGS, any_end(), any_expectation()).prop_map(move |(stream, name, until, expect)| {
             plain(stream, Command::Hold { tag: tag(name), terms: terms(until), expect })
         }),
-        3 => (streams.clone(), 0..TAGS, any::<bool>()).prop_map(move |(stream, name, expired)| {
-            plain(stream, Command::Release { tag: tag(name), expired })
-        }),
+        4 => (streams.clone(), any::<usize>(), any::<bool>())
+            .prop_map(|(stream, which, expired)| Wish::Release { stream, which, expired }),
         4 => (streams.clone(), 0..TAGS, any::<usize>(), any_end(), any_expectation())
             .prop_map(|(stream, tag, to, until, expect)| Wish::Rollback { stream, tag, to, until, expect }),
-        4 => (streams.clone(), option::weighted(0.6, 0..TAGS), option::weighted(0.5, any::<usize>()))
-            .prop_map(|(stream, tag, at)| Wish::Restore { stream, tag, at }),
+        4 => (streams.clone(), option::weighted(0.7, any::<usize>()), option::weighted(0.3, any::<usize>()))
+            .prop_map(|(stream, which, at)| Wish::Restore { stream, which, at }),
         4 => vec(any_promotion(), 1..6).prop_map(Wish::Promote),
         8 => (streams.clone(), option::of(0..TAGS), option::of(0..4u8), any_policy(), answers())
             .prop_map(|(stream, tag, from, policy, answers)| Wish::Import { stream, tag, from, policy, answers }),
@@ -476,18 +508,15 @@ fn any_wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
-/// Of many promotions, most would be refused if each expected something.
-fn any_promotion() -> impl Strategy<Value = (u8, SetTag)> {
-    let source = prop_oneof![
-        3 => (0..STREAMS, 0..TAGS).prop_map(|(stream, name)| {
-            source(SourceKind::ImageStreamTag, format!("{}:{}", key(stream).name, tag(name)))
-        }),
-        1 => (0..STREAMS, 0..6u8).prop_map(|(stream, image)| {
-            source(SourceKind::ImageStreamImage, format!("{}@{}", key(stream).name, digest(image)))
-        }),
-    ];
-    (0..STREAMS, 0..TAGS, source, any_expectation())
-        .prop_map(|(stream, name, source, expect)| (stream, SetTag { expect, ..set_tag(name, Some(source)) }))
+/// One stream more than the others, so that much happens to the same tags.
+fn any_stream() -> BoxedStrategy<u8> {
+    prop_oneof![3 => Just(0), 2 => 0..STREAMS].boxed()
+}
+
+fn any_promotion() -> impl Strategy<Value = Promotion> {
+    let expect = option::weighted(0.3, prop_oneof![9 => Just(None), 1 => any_expectation()]);
+    (any_stream(), 0..TAGS, any::<usize>(), any::<bool>(), expect)
+        .prop_map(|(stream, tag, from, by_digest, expect)| Promotion { stream, tag, from, by_digest, expect })
 }
 
 fn any_expectation() -> impl Strategy<Value = Option<Expectation>> {
@@ -620,10 +649,11 @@ impl Live {
 
     fn decide(&self, wish: &Wish) -> Result<Vec<(StreamKey, Event)>, Refusal> {
         let wishes = match wish {
-            Wish::Promote(promotions) => {
-                let set = |(stream, set): &(u8, SetTag)| (key(*stream), Command::SetTag(set.clone()));
-                promotions.iter().map(set).collect()
-            }
+            Wish::Promote(promotions) => promotions
+                .iter()
+                .map(|promotion| self.promotion(promotion))
+                .collect::<Option<_>>()
+                .ok_or_else(|| Refusal::Usage("nothing points to an image".into()))?,
             wish => vec![self.command(wish)?],
         };
         let context = Context {
@@ -640,6 +670,44 @@ impl Live {
             assert_eq!(together, alone, "one wish is one wish");
         }
         together
+    }
+
+    /// All tags that point to an image.
+    fn pointing(&self) -> Vec<(&StreamKey, &TagName, &Digest)> {
+        let lives = self.model.streams().filter_map(|(key, state)| Some((key, state.life.as_ref()?)));
+        let tags =
+            lives.flat_map(|(key, stream)| stream.tags.iter().map(move |(tag, state)| (key, tag, state)));
+        tags.filter_map(|(key, tag, state)| Some((key, tag, state.current.as_ref()?.item.image.as_ref()?)))
+            .collect()
+    }
+
+    fn promotion(&self, promotion: &Promotion) -> Option<(StreamKey, Command)> {
+        let pointing = self.pointing();
+        let (from, from_tag, image) = *pointing.get(promotion.from.checked_rem(pointing.len())?)?;
+        let source = match promotion.by_digest {
+            true => source(SourceKind::ImageStreamImage, format!("{}@{image}", from.name)),
+            false => source(SourceKind::ImageStreamTag, format!("{}:{from_tag}", from.name)),
+        };
+        let (key, set) = (key(promotion.stream), set_tag(promotion.tag, Some(source)));
+        let there = pointing.iter().find(|(of, tag, _)| (*of, *tag) == (&key, &set.tag));
+        let as_it_is =
+            there.map_or(Expectation::Nothing, |(_, _, image)| Expectation::Image((*image).clone()));
+        let expect = promotion.expect.clone().map(|other| other.unwrap_or(as_it_is));
+        Some((key, Command::SetTag(SetTag { expect, ..set })))
+    }
+
+    /// The tags of a stream that are held.
+    fn held(&self, key: &StreamKey) -> Vec<TagName> {
+        let state = self.model.stream(key);
+        let tags = state.life.iter().flat_map(|stream| &stream.tags);
+        tags.filter(|(_, state)| state.hold.is_some()).map(|(tag, _)| tag.clone()).collect()
+    }
+
+    /// The tags that a stream has no more.
+    fn gone(&self, key: &StreamKey) -> Vec<TagName> {
+        let state = self.model.stream(key);
+        let there = |tag: &TagName| state.life.as_ref().is_some_and(|stream| stream.tags.contains_key(tag));
+        (0..TAGS).map(tag).filter(|tag| !there(tag)).collect()
     }
 
     /// What a tag has pointed to in all of its lives, oldest first.
@@ -706,9 +774,19 @@ impl Live {
                 let (terms, expect) = (terms(*until), expect.clone());
                 Ok((key, Command::Rollback(Rollback { tag, to, terms, expect, planned: 0 })))
             }
-            Wish::Restore { stream, tag: name, at } => {
+            Wish::Release { stream, which, expired } => {
                 let key = key(*stream);
-                let restore = self.restore(&key, name.map(tag).as_ref(), *at);
+                let held = self.held(&key);
+                let tag = which.checked_rem(held.len()).map_or_else(|| tag(0), |which| held[which].clone());
+                Ok((key, Command::Release { tag, expired: *expired }))
+            }
+            Wish::Restore { stream, which, at } => {
+                let key = key(*stream);
+                let gone = self.gone(&key);
+                let tag = which.map(|which| {
+                    which.checked_rem(gone.len()).map_or_else(|| tag(0), |which| gone[which].clone())
+                });
+                let restore = self.restore(&key, tag.as_ref(), *at);
                 let restore = restore.ok_or_else(|| Refusal::no_stream(&key))?;
                 Ok((key, Command::Restore(restore)))
             }
