@@ -74,7 +74,7 @@ fn all_or_nothing() {
     };
     unless(
         "p:d=p:none",
-        "refused (usage): \"p:none\" is not currently pointing to an image, cannot use it as the source of a tag",
+        "refused (usage): test/p:d: \"p:none\" is not currently pointing to an image, cannot use it as the source of a tag; nothing was moved",
     );
     unless("p:d=none:a", "refused (not found): imagestreams.image.openshift.io \"none\" not found");
     unless(

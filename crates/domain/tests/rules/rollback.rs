@@ -44,6 +44,17 @@ fn a_tag_is_taken_back_and_held() {
     );
 }
 
+/// The spec of a tag that was taken back still names what it was taken away from. Setting it to just that did nothing.
+#[test]
+fn a_released_tag_can_be_set_to_what_its_spec_still_names() {
+    let released = "import p:b --from=x.io/a:1 --confirm = A; tag p:b p:a; import p:b = B; tag p:b p:a; rollback p:a --to=A; release p:a";
+    check(released, "tag p:b p:a", "G5: a := isimage p@B g5; a + x.io/a@B g5");
+    check(&format!("{released}; tag p:b p:a"), "tag p:b p:a", "");
+    let pointed =
+        "tag x.io/a:1 p:a --reference; tag y.io/b:1 p:a --reference; rollback p:a --to=3; release p:a";
+    check(pointed, "tag y.io/b:1 p:a --reference", "G3: a := y.io/b:1 g3 reference; a ~ y.io/b:1 g3");
+}
+
 #[test]
 fn where_nothing_can_be_taken_back() {
     check(
