@@ -32,7 +32,9 @@ pub fn unmoved<'s>(state: &'s TagState, default_platform: (&str, &str)) -> Optio
     let spec = state.spec.as_ref()?;
     let withheld = state.hold.as_ref().and_then(|hold| hold.withheld.as_ref());
     let item = withheld.or(state.current.as_ref().map(|current| &current.item))?;
-    if state.condition.is_some() || item.generation < spec.generation {
+    // A held tag waits for nothing, whatever was wished before.
+    let open = item.generation < spec.generation && state.hold.is_none();
+    if state.condition.is_some() || open {
         return None;
     }
     let Some(index) = &item.index else { return item.image.as_ref() };

@@ -54,7 +54,12 @@ impl<'v> Stage<'v> {
         Self { view, changes: BTreeMap::new(), streams: BTreeMap::new(), images: 0, last: None }
     }
 
-    pub(crate) fn into_changes(self) -> Changes {
+    pub(crate) fn into_changes(mut self) -> Changes {
+        // Once for all of its events: it looks at every tag.
+        for (key, state) in std::mem::take(&mut self.streams) {
+            self.write_work(&key, &state);
+            self.streams.insert(key, state);
+        }
         Changes { rows: self.changes, streams: self.streams, last: self.last }
     }
 
@@ -136,7 +141,6 @@ impl<'v> Stage<'v> {
             | Fact::RepositoryImportFailed { .. } => {}
         }
         self.put(keys::stream_event(key, recorded.sequence), rows::encode(&self.images));
-        self.write_work(key, &after);
         self.write_snapshot(key, &after, row);
         self.last = Some(Last {
             sequence: recorded.sequence,

@@ -391,8 +391,16 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
             expected_image: args.expect.to_wire(),
             write: Some(context.write_options(index)),
         };
-        client.tags().delete_tag(request).await.map_err(|status| client.refusal(&status))?;
+        let answer = client.tags().delete_tag(request).await.map_err(|status| client.refusal(&status))?;
+        let hold = answer.into_inner().hold;
         context.print(&format!("Deleted tag {}/{}.\n", destination.namespace, destination.text))?;
+        if let Some(hold) = hold {
+            let why = if hold.reason.is_empty() { String::new() } else { format!(" ({})", hold.reason) };
+            context.warn(&format!(
+                "note: it was held by {}{why}; the hold is gone with it, and comes back with 'tagtrail restore'",
+                hold.held_by
+            ))?;
+        }
     }
     Ok(())
 }

@@ -165,6 +165,8 @@ impl<'i> Plan<'i> {
                 let changed = !same || !answered;
                 let spec = match old {
                     None => fresh(),
+                    // How a held tag is imported can be changed. What it follows cannot.
+                    Some(old) if held => TagSpec { import_policy: target.policy, ..old.clone() },
                     // The reference flag, the annotations and the reference policy are the tag's own.
                     Some(old) if changed => TagSpec {
                         source: Some(docker_image(&target.from)),
@@ -178,8 +180,9 @@ impl<'i> Plan<'i> {
                         TagSpec { generation: if renewed { next } else { old.generation }, ..spec }
                     }
                 };
-                let spec = (old != Some(&spec) && !held).then_some(spec);
-                Self { target, spec, item: (changed || held).then_some(item), new_failure: false, held }
+                let wanted = if held { old.is_some_and(TagSpec::is_importable) } else { changed };
+                let spec = (old != Some(&spec) && (!held || wanted)).then_some(spec);
+                Self { target, spec, item: wanted.then_some(item), new_failure: false, held }
             }
             Err(failure) => {
                 let new_failure = state.is_none_or(|state| !is_shown(state, &bounded(failure), origin));

@@ -210,8 +210,9 @@ writes! {
     SetTagRequest "tag" without wait_ms;
     DeleteTagRequest "delete-tag";
     PromoteRequest "promote";
-    RollbackRequest "rollback";
-    HoldRequest "hold";
+    // When a hold ends is told as a time, and often meant from now on: a repeat comes later.
+    RollbackRequest "rollback" without expires_at;
+    HoldRequest "hold" without expires_at;
     ReleaseRequest "release";
     RestoreRequest "restore";
     ImportRequest "import";

@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 
 use tagtrail_api::v1;
 use tagtrail_domain::event::{Recorded, Run};
-use tagtrail_domain::{Fact, Model, StreamKey, World};
+use tagtrail_domain::{Fact, Model, StreamKey};
 use tagtrail_event_log::codec;
 use tokio::sync::Semaphore;
 use tonic::{Response, Status};
@@ -77,7 +77,7 @@ impl Services {
         let past = self.past();
         let events = (run.first_sequence..end).map(|n| past.event(n)).collect::<Result<_, _>>();
         let events = events.map_err(|error| errors::past(&error))?;
-        let after = self.stream_until(key, end)?.stream(key);
+        let after = past.state_at(key, end - 1).map_err(|error| errors::past(&error))?;
         Ok(Written { run, events, repeated: true, after })
     }
 

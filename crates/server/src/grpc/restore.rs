@@ -5,7 +5,7 @@ use tagtrail_domain::command::{Restore, RestoredTag};
 use tagtrail_domain::event::Recorded;
 use tagtrail_domain::refusal::resource;
 use tagtrail_domain::{
-    Command, Event, Fact, Model, Refusal, Stream, StreamKey, TagName, TagState, World, limits,
+    Command, Event, Fact, HistoryItem, Model, Refusal, Stream, StreamKey, TagName, TagState, World, limits,
 };
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Status};
@@ -16,6 +16,11 @@ use super::{Services, check, errors, opened, result};
 
 /// How many events of a stream are looked at at a time.
 const EVENTS: usize = 100;
+/// What a history item takes beside its reference, at most; what the items of one tag may take in their event, together with its
+/// annotations; and what those of all tags may take in one run.
+const ITEM_BYTES: usize = 400;
+const EVENT_BYTES: usize = 48 << 10;
+const RUN_BYTES: usize = 10 << 20;
 
 impl Services {
     pub(super) async fn bring_back(
@@ -73,6 +78,7 @@ impl Services {
                 vec![as_it_was(key, tag, state, &model)]
             }
         };
+        let tags = fitting(tags);
         let Stream { lookup_local, labels, annotations, .. } = stream.clone();
         Ok(Restore { lookup_local, labels, annotations, whole: tag.is_none(), tags, as_of })
     }
@@ -127,6 +133,30 @@ fn refuse_existing(key: &StreamKey, life: Option<&Stream>, tag: Option<&TagName>
         Some(_) => return Ok(()),
     };
     Err(errors::refused(&Refusal::AlreadyExists { resource, name }))
+}
+
+/// As much of the histories as one command can bring back: the same share of each, and the newest of each at least.
+fn fitting(mut tags: Vec<RestoredTag>) -> Vec<RestoredTag> {
+    let item_bytes = |item: &HistoryItem| ITEM_BYTES + item.reference.len();
+    for tag in &mut tags {
+        let annotations = tag.spec.iter().flat_map(|spec| &spec.annotations);
+        let mut room = EVENT_BYTES
+            - annotations.map(|(key, value)| key.len() + value.len()).sum::<usize>().min(EVENT_BYTES);
+        let mut number = 0;
+        tag.items.retain(|item| {
+            number += 1;
+            let fits = number == 1 || room >= item_bytes(item);
+            room = if fits { room.saturating_sub(item_bytes(item)) } else { 0 };
+            fits
+        });
+    }
+    let all = |tags: &[RestoredTag]| tags.iter().flat_map(|tag| &tag.items).map(item_bytes).sum::<usize>();
+    let mut most = limits::ITEMS_PER_RESTORED_TAG;
+    while most > 1 && all(&tags) > RUN_BYTES {
+        most /= 2;
+        tags.iter_mut().for_each(|tag| tag.items.truncate(most));
+    }
+    tags
 }
 
 fn as_it_was(key: &StreamKey, tag: &TagName, state: &TagState, model: &Model) -> RestoredTag {

@@ -28,6 +28,9 @@ impl Services {
         }
         let expect = check(convert::expectation(&request.expected_image))?;
         let terms = holds::terms(&origin, request.expires_at)?;
+        // Whoever expects something is told first that it is not so, whatever there is to go back to.
+        let stay = Command::Hold { tag: tag.clone(), terms: terms.clone(), expect: expect.clone() };
+        check(self.try_out(&key, &stay, &origin))?;
         let (this, at) = (self.clone(), (key.clone(), tag.clone()));
         // A long past is read from the disk.
         let target = tokio::task::spawn_blocking(move || this.target(&at.0, &at.1, request.to));

@@ -7,6 +7,7 @@ use tagtrail_api::v1::tag_service_server::TagService;
 use tagtrail_domain::command::SetTag;
 use tagtrail_domain::refusal::Subject;
 use tagtrail_domain::{Command, Namespace, Refusal, StreamKey, StreamState, TagName};
+use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors, opened, past, result};
@@ -76,9 +77,13 @@ impl TagService for Services {
         let (request, origin) = opened(request)?;
         let key = tag_of(&request.namespace, &request.name)?;
         let expect = check(convert::expectation(&request.expected_image))?;
+        let before = self.view.stream(&key);
+        let tag = TagName::parse(&request.tag).ok();
         let command = Command::DeleteTag { tag: request.tag, expect };
         let written = self.write(&key, command, origin).await?;
-        Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)) }))
+        let held = || before.life.as_ref()?.tags.get(&tag?)?.hold.as_ref().map(to_proto::hold);
+        let hold = if written.repeated { None } else { held() };
+        Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)), hold }))
     }
 
     async fn get_tag(

@@ -1,17 +1,23 @@
 //! Holds that end by themselves.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tagtrail_domain::{Fact, Recorded, StreamKey, StreamState, TagName, Timestamp};
+use tagtrail_domain::{Fact, Recorded, StreamKey, StreamState, TagName, TagState, Timestamp};
 use tokio::sync::Notify;
 
 /// The holds that end by themselves, and when.
 #[derive(Default)]
 pub(crate) struct Holds {
-    ends: Mutex<BTreeMap<StreamKey, BTreeMap<TagName, Timestamp>>>,
+    ends: Mutex<BTreeMap<StreamKey, Ends>>,
     /// Rung when one came or went.
     pub changed: Notify,
+}
+
+/// When the holds of a stream end, as they stood after an event.
+struct Ends {
+    sequence: u64,
+    tags: BTreeMap<TagName, Timestamp>,
 }
 
 /// A hold that ends by itself.
@@ -26,16 +32,19 @@ pub(crate) struct Ending {
 }
 
 impl Holds {
-    /// Takes up the holds of a stream as it is now.
+    /// Takes up the holds of a stream as it is, or was: two may look at it at the same time, and what is newer stays.
     pub(crate) fn fill(&self, key: &StreamKey, state: &StreamState) {
         let tags = state.life.iter().flat_map(|stream| &stream.tags);
-        let ends: BTreeMap<_, _> = tags
-            .filter_map(|(tag, state)| Some((tag.clone(), state.hold.as_ref()?.terms.expires_at?)))
-            .collect();
+        let end = |(tag, state): (&TagName, &Arc<TagState>)| {
+            Some((tag.clone(), state.hold.as_ref()?.terms.expires_at?))
+        };
+        let ends = Ends { sequence: state.sequence, tags: tags.filter_map(end).collect() };
         let mut all = self.lock();
-        if ends.is_empty() {
-            all.remove(key);
-        } else {
+        let known = all.get(key).map_or(0, |known| known.sequence);
+        if known > ends.sequence {
+            return;
+        }
+        if known > 0 || !ends.tags.is_empty() {
             all.insert(key.clone(), ends);
         }
         drop(all);
@@ -70,11 +79,11 @@ impl Holds {
     /// The hold that ends next.
     pub(crate) fn next(&self) -> Option<Ending> {
         let all = self.lock();
-        let ends = all.iter().flat_map(|(key, tags)| tags.iter().map(move |(tag, at)| (*at, key, tag)));
+        let ends = all.iter().flat_map(|(key, ends)| ends.tags.iter().map(move |(tag, at)| (*at, key, tag)));
         ends.min().map(|(at, key, tag)| Ending { key: key.clone(), tag: tag.clone(), at })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamKey, BTreeMap<TagName, Timestamp>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamKey, Ends>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

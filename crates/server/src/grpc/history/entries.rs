@@ -173,13 +173,19 @@ impl Wish {
         Ok(())
     }
 
-    fn passes(&self, event: &v1::Event, kind: Kind) -> bool {
+    /// How many events of an image are looked for, for one page: some of them are no entries.
+    fn at_most(&self) -> usize {
+        (2 * self.size).clamp(READ.0, LOOKED_AT)
+    }
+
+    fn passes(&self, event: &v1::Event, kind: Kind, asked_by: Option<&str>) -> bool {
         let there = match &self.scope {
             Scope::Namespace(namespace) => namespace.as_str() == event.namespace,
             Scope::All | Scope::Stream(_) | Scope::Tag(..) => true,
         };
         let by = event.actor.as_ref().map_or("", |actor| actor.name.as_str());
-        there && self.kinds.contains(&kind) && (self.actor.is_empty() || self.actor == by)
+        let by_them = self.actor.is_empty() || self.actor == by || asked_by == Some(&self.actor);
+        there && self.kinds.contains(&kind) && by_them
     }
 
     /// Whether an entry came from or led to the image that is asked for, if one is. What was withheld led nowhere; and where
@@ -234,14 +240,15 @@ impl Past {
             sequences.reverse();
             looked_at += sequences.len();
             for event in self.told(&sequences)?.into_iter().rev() {
-                page.look_at(event);
+                let asked_by = self.asked_by(&event, &wish.actor)?;
+                page.look_at(event, asked_by.as_deref());
                 if page.is_full() {
                     break 'page true;
                 }
             }
             if last {
                 // Of an image, only so many events were looked for.
-                break matches!(&source, Source::Image(all) if all.len() >= LOOKED_AT);
+                break matches!(&source, Source::Image(all) if all.len() >= wish.at_most());
             }
             if looked_at >= LOOKED_AT {
                 break true;
@@ -249,6 +256,16 @@ impl Past {
         };
         let next_page_token = if more { page.down_to.to_string() } else { String::new() };
         Ok(v1::ListEntriesResponse { entries: page.end(self)?, next_page_token })
+    }
+
+    /// Who asked for what an event tells, where only the events of one actor are wanted and this is another's.
+    fn asked_by(&self, event: &v1::Event, wanted: &str) -> Result<Option<String>, PastError> {
+        let by = event.actor.as_ref().map_or("", |actor| actor.name.as_str());
+        if wanted.is_empty() || wanted == by || event.caused_by == 0 {
+            return Ok(None);
+        }
+        let wish = self.event(event.caused_by)?;
+        Ok(matches!(wish.event.fact, Fact::TagSet { .. }).then_some(wish.actor.name))
     }
 
     /// The newest events before `before`, newest first.
@@ -295,7 +312,7 @@ impl Past {
     fn add_events_of_span(&self, wish: &Wish, span: &Span, newest: &mut BTreeSet<u64>) {
         let mut before = if span.lasts() { wish.before } else { wish.before.min(span.until + 1) };
         loop {
-            let too_old = newest.first().copied().filter(|_| newest.len() >= LOOKED_AT).unwrap_or(0);
+            let too_old = newest.first().copied().filter(|_| newest.len() >= wish.at_most()).unwrap_or(0);
             let oldest = span.since.max(wish.since + 1).max(too_old + 1);
             if before <= oldest {
                 return;
@@ -304,7 +321,7 @@ impl Past {
             let Some(last) = events.last() else { return };
             before = *last;
             newest.extend(events.iter().copied().filter(|sequence| *sequence >= oldest));
-            while newest.len() > LOOKED_AT {
+            while newest.len() > wish.at_most() {
                 newest.pop_first();
             }
         }
@@ -331,10 +348,12 @@ impl<'w> Page<'w> {
         self.entries.len() >= self.wish.size || self.bytes >= BYTES
     }
 
-    fn look_at(&mut self, event: v1::Event) {
+    fn look_at(&mut self, event: v1::Event, asked_by: Option<&str>) {
         self.down_to = event.sequence;
         self.settle(&event);
-        let Some(kind) = Kind::of(&event).filter(|kind| self.wish.passes(&event, *kind)) else { return };
+        let Some(kind) = Kind::of(&event).filter(|kind| self.wish.passes(&event, *kind, asked_by)) else {
+            return;
+        };
         let of_tag = match &self.wish.scope {
             Scope::Tag(_, tag) => Some(tag.as_str()),
             Scope::All | Scope::Namespace(_) | Scope::Stream(_) => None,
