@@ -12,6 +12,10 @@
 //! | `2h ago`, `1h 30m ago`, `90 minutes ago`  | counted back from now                                              |
 //! | `tomorrow 9:00`, `in 2h`, `friday 17:00`  | only where a time that is yet to come is wanted                    |
 //!
+//! A time without a fraction of a second, as tables print it, means the end of that second, so that one that is copied from
+//! `history` shows that event; as the beginning of a stretch, `--since`, it means the beginning of it. It never means later
+//! than now. A day alone, and so long ago, are exact.
+//!
 //! A time of day may be followed by its zone: `UTC`, `Z`, or `+02:00`. Otherwise it is meant in the zone of this machine,
 //! which `TZ` names for one command. Of an hour that comes twice when the clocks go back, the first is meant; an hour that
 //! is left out when they go forward is refused.
@@ -20,7 +24,7 @@ use std::time::Duration;
 
 use chrono::{
     DateTime, Datelike as _, Days, FixedOffset, Local, MappedLocalTime, NaiveDate, NaiveTime, SecondsFormat,
-    TimeZone, Utc, Weekday,
+    TimeZone, Timelike as _, Utc, Weekday,
 };
 use prost_types::Timestamp;
 use tagtrail_api::v1;
@@ -80,12 +84,20 @@ impl When {
     }
 }
 
-/// Reads a moment of the past, by the clock and the zone of this machine.
+/// Reads a moment of the past, by the clock and the zone of this machine. Of a whole second, its end is meant.
 ///
 /// # Errors
 /// [`MomentError`].
 pub(crate) fn past(text: &str) -> Result<When, MomentError> {
-    past_at(text, Utc::now(), &Local)
+    past_at(text, Utc::now(), &Local, Second::End)
+}
+
+/// Reads a moment of the past after which something is looked for. Of a whole second, its beginning is meant.
+///
+/// # Errors
+/// [`MomentError`].
+pub(crate) fn since(text: &str) -> Result<When, MomentError> {
+    past_at(text, Utc::now(), &Local, Second::Beginning)
 }
 
 /// Reads a time that is yet to come, by the clock and the zone of this machine.
@@ -107,7 +119,19 @@ pub(crate) fn of_timestamp(time: &Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)
 }
 
-fn past_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<When, MomentError> {
+/// Which end of a whole second is meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Second {
+    Beginning,
+    End,
+}
+
+fn past_at<Z: TimeZone>(
+    text: &str,
+    now: DateTime<Utc>,
+    zone: &Z,
+    second: Second,
+) -> Result<When, MomentError> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("now") {
         return Ok(When::Now);
@@ -122,7 +146,19 @@ fn past_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<When
     if time > now {
         return Err(MomentError::ToCome(told(time)));
     }
-    Ok(When::Time(time))
+    Ok(When::Time(match second {
+        Second::End if is_whole_second(text) => end_of_second(time).min(now),
+        Second::Beginning | Second::End => time,
+    }))
+}
+
+/// Whether a time of day is written, and no fraction of a second.
+fn is_whole_second(text: &str) -> bool {
+    text.contains(':') && !text.contains('.')
+}
+
+fn end_of_second(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.with_nanosecond(999_999_999).unwrap_or(time)
 }
 
 fn future_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>, MomentError> {
@@ -378,7 +414,7 @@ mod tests {
     #[test]
     fn moments_of_the_past() {
         let check = |text: &str, want: &str| {
-            let got = match past_at(text, utc(NOW), &Berlin) {
+            let got = match past_at(text, utc(NOW), &Berlin, Second::Beginning) {
                 Ok(When::Now) => "now".into(),
                 Ok(When::Sequence(sequence)) => format!("#{sequence}"),
                 Ok(When::Time(time)) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
@@ -469,6 +505,28 @@ mod tests {
         ] {
             check(no_moment, "refused: write a sequence such as 1234, a time…");
         }
+    }
+
+    #[test]
+    fn a_whole_second_means_its_end() {
+        let now = utc("2026-11-27T14:15:30.250Z");
+        let check = |text: &str, beginning: &str, end: &str| {
+            for (second, want) in [(Second::Beginning, beginning), (Second::End, end)] {
+                assert_eq!(past_at(text, now, &Berlin, second), Ok(When::Time(utc(want))), "{text}");
+            }
+        };
+        check("2026-11-27T14:03:05Z", "2026-11-27T14:03:05Z", "2026-11-27T14:03:05.999999999Z");
+        check("yesterday 14:03:05", "2026-11-26T13:03:05Z", "2026-11-26T13:03:05.999999999Z");
+        check("14:03 UTC", "2026-11-27T14:03:00Z", "2026-11-27T14:03:00.999999999Z");
+        // No second is over before now.
+        check("2026-11-27T14:15:30Z", "2026-11-27T14:15:30Z", "2026-11-27T14:15:30.250Z");
+        // With a fraction it is exact, and so is what is no time of day.
+        for exact in ["2026-11-27T14:03:05.000Z", "2026-11-27T14:03:05.25Z"] {
+            check(exact, exact, exact);
+        }
+        check("today", "2026-11-26T23:00:00Z", "2026-11-26T23:00:00Z");
+        check("2026-11-27", "2026-11-26T23:00:00Z", "2026-11-26T23:00:00Z");
+        check("2h ago", "2026-11-27T12:15:30.250Z", "2026-11-27T12:15:30.250Z");
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub(crate) struct Args {
     /// import-failed, which are all that are shown otherwise; or stream-created, tag-set, tag-confirmed, import-recovered
     #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
     kinds: Vec<Kind>,
-    /// Only what happened after this moment
-    #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true)]
+    /// Only what happened after this moment; of a whole second, after its beginning
+    #[arg(long, value_name = "MOMENT", value_parser = moment::since, allow_hyphen_values = true)]
     since: Option<When>,
     /// Only what happened up to this moment
     #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true, conflicts_with = "at")]
