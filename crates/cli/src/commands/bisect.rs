@@ -51,7 +51,7 @@ pub(crate) struct Args {
 
 /// Searches.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let mut place = Place::parse(&args.tag, &context.namespace)?;
+    let mut place = Place::of_any(&args.tag, &context.namespace)?;
     if place.tag.is_empty() {
         place.tag = "latest".into();
     }

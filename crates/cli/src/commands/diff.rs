@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flags::At;
 use crate::kinds::stream_and_id;
 use crate::moment::{self, When};
-use crate::places::{Place, namespaced};
+use crate::places::{Place, namespaced, without_kind};
 use crate::print::diff::{self, Sides};
 use crate::print::{json, yaml};
 
@@ -132,7 +132,7 @@ fn side(text: &str, at: When, namespace: &str) -> Result<Side, Failure> {
     let (place, behind) = text.split_once('@').map_or((text, None), |(place, rest)| (place, Some(rest)));
     // What stands behind the @ is a digest where it says so, and a moment otherwise.
     if let Some(id) = behind.filter(|rest| is_digest(rest)) {
-        let (namespace, rest) = namespaced(text, namespace).map_err(Failure::client)?;
+        let (namespace, rest) = namespaced(without_kind(text).1, namespace).map_err(Failure::client)?;
         let stream = stream_and_id(rest).map(|(stream, _)| stream).filter(|stream| !stream.contains(':'));
         let stream = stream.ok_or_else(|| {
             Failure::client(format!("\"{text}\" is no image of an image stream: write STREAM@sha256:..."))
@@ -146,7 +146,7 @@ fn side(text: &str, at: When, namespace: &str) -> Result<Side, Failure> {
         )));
     }
     let at = behind.map_or(Ok(at), |moment| read(moment, text))?;
-    match Place::parse(place, namespace)? {
+    match Place::of_any(place, namespace)? {
         place if place.tag.is_empty() => Ok(Side::Stream(StreamThen { place, at, text: text.to_owned() })),
         place => image(Named::Tag(place, at)),
     }
@@ -268,6 +268,8 @@ mod tests {
         check(&["app", "prod/app@now"], "app@Now prod/app@Now");
         check(&["app", "7", "9"], "app@Sequence(7) app@Sequence(9)");
         check(&["prod/app:v1", "7", "now"], "image prod/app:v1@Sequence(7) prod/app:v1@Now");
+        check(&["is/app@7", "imagestream/prod/app"], "app@Sequence(7) prod/app@Now");
+        check(&["istag/app:v1", "is/app@sha256:1e42"], "image app:v1@Now app@sha256:1e42@Now");
         check(&["app:v1", "app:v2@7"], "image app:v1@Now app:v2@Sequence(7)");
         check(&[&aa, &bb], "image sha256:aa0 sha256:bb0");
         check(&[&aa, "app:v1"], "image sha256:aa0 app:v1@Now");

@@ -73,7 +73,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 
 fn request(args: &Args, namespace: &str) -> Result<ListEntriesRequest, Failure> {
     let place = match args.target.as_deref() {
-        Some(text) => Place::parse(text, namespace)?,
+        Some(text) => Place::of_any(text, namespace)?,
         None if args.all_namespaces => {
             Place { namespace: String::new(), stream: String::new(), tag: String::new() }
         }
@@ -215,6 +215,11 @@ mod tests {
         check("app", app());
         check("app:v1", ListEntriesRequest { tag: "v1".into(), ..app() });
         check("prod/app:v1", ListEntriesRequest { namespace: "prod".into(), tag: "v1".into(), ..app() });
+        check("is/app", app());
+        check(
+            "istag/prod/app:v1",
+            ListEntriesRequest { namespace: "prod".into(), tag: "v1".into(), ..app() },
+        );
         check("--all", ListEntriesRequest { name: String::new(), ..app() });
         check("-A", ListEntriesRequest::default());
         check("app --actor ana", ListEntriesRequest { actor: "ana".into(), ..app() });

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 /// Tells why.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let place = Place::of_tag(&args.tag, &context.namespace)?;
+    let place = Place::of_any_tag(&args.tag, &context.namespace)?;
     let answer = asked(&place, args.at.when(), &context.client()?).await?;
     context.print(&match args.output.as_deref() {
         None => why::in_words(&place, &answer, &context.namespace),
