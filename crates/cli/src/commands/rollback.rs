@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 /// Takes a tag back.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let place = Place::of_tag(&args.tag, &context.namespace)?;
+    let place = Place::of_any_tag(&args.tag, &context.namespace)?;
     let name = place.shown(&context.namespace);
     let client = context.client()?;
     let request = RollbackRequest {
@@ -72,7 +72,7 @@ fn message(name: &str, answer: &RollbackResponse, until: Option<&str>, dry_run: 
     };
     let done = if dry_run { "would be rolled back" } else { "rolled back" };
     let was = answer.from.as_ref().map_or("<none>", pointed_to);
-    format!("Tag {name} {done} to {} and {held} (was {was}).\n", to.docker_image_reference)
+    format!("Tag {name} {done} to {} (was {was}) and {held}.\n", to.docker_image_reference)
 }
 
 #[cfg(test)]
@@ -97,9 +97,9 @@ mod tests {
             assert_eq!(message("app:prod", &answer, until, dry_run), format!("Tag app:prod {want}.\n"));
         };
         let (aa, bb) = (digest("aa"), format!("quay.io/a/b@{}", digest("bb")));
-        check(item("bb"), None, false, format!("rolled back to {bb} and held (was {aa})"));
-        check(item("bb"), Some("T"), false, format!("rolled back to {bb} and held until T (was {aa})"));
-        check(item("bb"), None, true, format!("would be rolled back to {bb} and held (was {aa})"));
+        check(item("bb"), None, false, format!("rolled back to {bb} (was {aa}) and held"));
+        check(item("bb"), Some("T"), false, format!("rolled back to {bb} (was {aa}) and held until T"));
+        check(item("bb"), None, true, format!("would be rolled back to {bb} (was {aa}) and held"));
         check(None, None, false, "points there already, and is held".into());
         check(None, Some("T"), true, "points there already, and would be held until T".into());
     }
