@@ -60,8 +60,19 @@ impl Failure {
 
     /// The server's refusal, followed by what can be done about it.
     pub(crate) fn with_advice(self, advice: &str) -> Self {
+        self.followed_by("; ", advice)
+    }
+
+    /// The server's refusal, followed by the moment it is about.
+    pub(crate) fn with_moment(self, moment: &str) -> Self {
+        self.followed_by(", ", moment)
+    }
+
+    fn followed_by(self, sign: &str, words: &str) -> Self {
         match self {
-            Self::Server { text, not_found } => Self::Server { text: format!("{text}; {advice}"), not_found },
+            Self::Server { text, not_found } => {
+                Self::Server { text: format!("{text}{sign}{words}"), not_found }
+            }
             other => other,
         }
     }

@@ -53,6 +53,9 @@ pub(crate) enum MomentError {
         "write a time such as 2026-12-01T09:00:00Z, '2026-12-01 9:00', 'tomorrow 9:00 UTC' or 'friday 17:00', or how long from now such as 'in 2h'"
     )]
     Future,
+    /// How long, and not that it is ago.
+    #[error("write '{0} ago' for the moment that is so long past")]
+    Ago(String),
     /// A number that is no sequence.
     #[error("there is no such sequence: they are whole numbers from 0 to 18446744073709551615")]
     Sequence,
@@ -70,6 +73,17 @@ pub(crate) enum MomentError {
     /// It is over.
     #[error("{0} is over: give a time that is yet to come")]
     Over(String),
+}
+
+impl std::fmt::Display for When {
+    /// As it was understood: `now`, `sequence 7`, `2026-11-27T14:03:05Z`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::Sequence(sequence) => write!(f, "sequence {sequence}"),
+            Self::Time(time) => f.write_str(&told(*time)),
+        }
+    }
 }
 
 impl When {
@@ -141,6 +155,7 @@ fn past_at<Z: TimeZone>(
     }
     let time = match duration_before(text, "ago") {
         Some(ago) => now.checked_sub_signed(ago.ok_or(MomentError::Past)?).ok_or(MomentError::Past)?,
+        None if duration(text).is_some() => return Err(MomentError::Ago(text.to_owned())),
         None => Words::read(text).ok_or(MomentError::Past)?.time(now, zone, Direction::Past)?,
     };
     if time > now {
@@ -480,13 +495,15 @@ mod tests {
         check("2026-10-25 02:30", "2026-10-25T00:30:00Z");
         check("2026-10-25 03:00", "2026-10-25T02:00:00Z");
 
+        check("2h", "refused: write '2h ago' for the moment that is so long past");
+        check("1h 30m", "refused: write '1h 30m ago'…");
+
         check("yesterday 14:03 CET", "refused: the zone \"CET\" is not known here…");
         check("14:03 Europe/Berlin", "refused: the zone \"Europe/Berlin\" is not known here…");
         for no_moment in [
             "",
             " ",
             "-1",
-            "2h",
             "ago",
             "x ago",
             "in 2h",
@@ -556,6 +573,17 @@ mod tests {
         check("yesterday", "refused: 2026-11-25T23:00:00Z is over…");
         for no_time in ["", "1234", "2h", "2h ago", "in", "in x", "never", "now"] {
             check(no_time, "refused: write a time such as 2026-12-01T09:00:00Z…");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_told_as_it_was_understood() {
+        for (when, want) in [
+            (When::Now, "now"),
+            (When::Sequence(7), "sequence 7"),
+            (When::Time(utc("2026-11-27T14:03:05.999999999Z")), "2026-11-27T14:03:05Z"),
+        ] {
+            assert_eq!(when.to_string(), want);
         }
     }
 

@@ -4,6 +4,7 @@ mod search;
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 
 use tagtrail_api::v1::{HistoryEntry, HistoryItem, ListEntriesRequest};
@@ -145,11 +146,14 @@ async fn pointed_at(
     let client = context.client()?.at(at);
     let nothing = || {
         Failure::client(format!(
-            "\"{name}\" points to nothing at the {what} moment: give one at which it points to a {what} image ('tagtrail history {name}' shows its moves)"
+            "\"{name}\" points to nothing at the {what} moment, {at}: give one at which it points to a {what} image ('tagtrail history {name}' shows its moves)"
         ))
     };
     let found = match client.tag(&place.namespace, &place.stream, &place.tag, true).await {
-        Err(failure) if failure.is_not_found() => return Err(nothing()),
+        Err(failure) if failure.is_not_found() => {
+            ever(place, context).await?;
+            return Err(nothing());
+        }
         other => other?,
     };
     let mut statuses = found.stream.map(|stream| stream.statuses).unwrap_or_default();
@@ -157,6 +161,20 @@ async fn pointed_at(
         statuses.iter_mut().find_map(|status| (!status.items.is_empty()).then(|| status.items.remove(0)));
     let sequence = client.shown().map_or(u64::MAX, |shown| shown.sequence);
     item.map(|item| (item, sequence)).ok_or_else(nothing)
+}
+
+/// Refuses a tag that never was.
+async fn ever(place: &Place, context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let request = ListEntriesRequest {
+        namespace: place.namespace.clone(),
+        name: place.stream.clone(),
+        tag: place.tag.clone(),
+        page_size: 1,
+        ..ListEntriesRequest::default()
+    };
+    let answer = client.histories().list_entries(request).await;
+    answer.map(|_| ()).map_err(|status| client.refusal(&status))
 }
 
 /// How far it is, in `git`'s words.
@@ -188,8 +206,13 @@ fn tested(
     let name = program.to_string_lossy();
     let status = status.map_err(|error| Failure::client(format!("cannot run {name}: {error}")))?;
     verdict(status).ok_or_else(|| {
+        let end = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("ended with exit code {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended without an exit code".into(),
+        };
         Failure::client(format!(
-            "the search ends, for {name} did ({status}) with {}: 0 is good, 125 is not tested, and what else is at most 127 is bad",
+            "the search was given up: {name} {end} when it tested {}, which tells nothing of the image; let it exit with 0 if the image is good, 125 if it cannot be tested, and any other code up to 127 if it is bad",
             image.docker_image_reference
         ))
     })
@@ -246,7 +269,7 @@ async fn found(place: &Place, row: &Row, at: usize, context: &mut Context) -> Re
     let (name, reference) = (place.shown(&context.namespace), &row.images[at].docker_image_reference);
     context.print(&format!("The first bad image of {name} is {reference}. This move brought it:\n\n"))?;
     context.print(&table(&row.moves[at - 1..at]))?;
-    let answer = why::asked(place, When::Sequence(row.moves[at - 1].sequence), &context.client()?).await?;
+    let answer = why::asked(place, When::Sequence(row.moves[at - 1].sequence), context.client()?).await?;
     let causes = print::why::in_words(place, &answer, &context.namespace);
     context.print(&format!("\n{causes}"))
 }
@@ -267,8 +290,6 @@ fn table(moves: &[HistoryEntry]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
     use crate::print::history::tests::item;
 
@@ -307,9 +328,12 @@ mod tests {
         };
         assert!(refused(&["/no/such/program"]).starts_with("error: cannot run /no/such/program: "));
         let ended = refused(&["sh", "-c", "exit 200"]);
-        assert!(ended.starts_with("error: the search ends, for sh did (exit status: 200)"), "{ended}");
+        assert!(
+            ended.starts_with("error: the search was given up: sh ended with exit code 200 when"),
+            "{ended}"
+        );
         let killed = refused(&["sh", "-c", "kill -9 $$"]);
-        assert!(killed.contains("signal: 9"), "{killed}");
+        assert!(killed.contains("sh was killed by signal 9 when"), "{killed}");
     }
 
     #[test]

@@ -186,7 +186,14 @@ async fn streams(
         to_namespace: to.place.namespace.clone(),
         to_name: to.place.stream.clone(),
     };
-    let answer = client.histories().diff_streams(request).await.map_err(|status| client.refusal(&status))?;
+    let answer = client.histories().diff_streams(request).await.map_err(|status| {
+        let failure = client.refusal(&status);
+        // Of two streams, one may have been there.
+        if failure.is_not_found() && from.place == to.place && (from.at, to.at) != (When::Now, When::Now) {
+            return failure.with_moment(&format!("neither at {} nor at {}", from.at, to.at));
+        }
+        failure
+    })?;
     let answer = answer.into_inner();
     let sides = Sides { from: &from.text, to: &to.text };
     Ok(match output {

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     at: At,
     /// Only the newest so many
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = limit)]
     limit: Option<u64>,
     /// wide, json or yaml
     #[arg(short, long, value_name = "FORMAT", value_parser = ["wide", "json", "yaml"])]
@@ -69,6 +69,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             table(pages, layout, context).await
         }
     }
+}
+
+/// Reads how many are wanted.
+fn limit(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "give a whole number, 1 or more; without --limit, all are shown".to_owned())
 }
 
 fn request(args: &Args, namespace: &str) -> Result<ListEntriesRequest, Failure> {
@@ -247,7 +253,8 @@ mod tests {
         check("app --since now", "--since is not before --until");
         check("app --digest 1e4", "it is no digest");
         check("app --kind moved", "there is no kind \"moved\"");
-        check("app --limit 0", "0 is not in 1..");
+        check("app --limit 0", "give a whole number, 1 or more");
+        check("app --limit x", "give a whole number, 1 or more");
         check("app:", "is neither an image stream nor a tag of one");
     }
 }

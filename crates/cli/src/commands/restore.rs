@@ -26,12 +26,13 @@ pub(crate) struct Args {
 /// Brings something back.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let place = Place::of_any(&args.target, &context.namespace)?;
-    let client = context.client()?;
+    let at = args.at.when();
+    let client = context.client()?.at(at);
     let request = RestoreRequest {
         namespace: place.namespace.clone(),
         name: place.stream.clone(),
         tag: place.tag.clone(),
-        at: args.at.when().to_wire(),
+        at: at.to_wire(),
         dry_run: args.dry_run,
         write: Some(context.write_options(0)),
     };

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 /// Tells why.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let place = Place::of_any_tag(&args.tag, &context.namespace)?;
-    let answer = asked(&place, args.at.when(), &context.client()?).await?;
+    let answer = asked(&place, args.at.when(), context.client()?).await?;
     context.print(&match args.output.as_deref() {
         None => why::in_words(&place, &answer, &context.namespace),
         Some("json") => json::typed(&why::in_json(&place, &answer)),
@@ -38,7 +38,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 ///
 /// # Errors
 /// Whatever the server says.
-pub(super) async fn asked(place: &Place, at: When, client: &Client) -> Result<WhyResponse, Failure> {
+pub(super) async fn asked(place: &Place, at: When, client: Client) -> Result<WhyResponse, Failure> {
+    let client = client.at(at);
     let request = WhyRequest {
         namespace: place.namespace.clone(),
         name: place.stream.clone(),
