@@ -127,8 +127,13 @@ async fn of_name(client: &Client, finder: &Finder<'_>, kind: Kind, name: &str) -
                 Kind::StreamTag => spec.map(|spec| k8s::entries(&spec.annotations)).unwrap_or_default(),
                 _ => BTreeMap::new(),
             };
-            let shown =
-                Presentation { name: &found.digest, reference: Some(&tag.resolved_reference), annotations };
+            let status = tag.stream.as_ref().and_then(|stream| stream.statuses.first());
+            let shown = Presentation {
+                name: &found.digest,
+                reference: Some(&tag.resolved_reference),
+                annotations,
+                hold: status.and_then(|status| status.hold.as_ref()),
+            };
             Ok(image::block(found, &shown, now))
         }
         Object::StreamImage { image: found, .. } => {
