@@ -29,6 +29,15 @@ use chrono::{
 use prost_types::Timestamp;
 use tagtrail_api::v1;
 
+/// The forms of a moment, for the help of every command that takes one.
+pub(crate) const MOMENTS: &str = "\
+A MOMENT is a sequence, which means the end of its command (0: before everything); a time such as 2026-11-27T14:03:05Z (RFC \
+3339) or '2026-11-27 14:03 +01:00'; today, yesterday or a weekday, with or without a time of day, such as 'yesterday 14:03'; \
+a time of day alone, which is today's; how long ago, such as '2h ago'; or now. A zone is UTC, Z or an offset such as +01:00; \
+without one, that of this machine is meant, which TZ names for one command. A date alone is its midnight. A time without a \
+fraction of a second means the end of that second, so that one that is copied from a table shows what happened then; only \
+for --since it means the beginning.";
+
 /// A moment of the past.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum When {

@@ -14,7 +14,7 @@ use crate::commands::history::Pages;
 use crate::commands::why;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::moment::{self, When};
+use crate::moment::{self, MOMENTS, When};
 use crate::places::Place;
 use crate::print::history::{Layout, pointed_to, time};
 use crate::print::{self, tabs};
@@ -31,10 +31,12 @@ on, or killed by a signal, it ends the search.
 
   tagtrail bisect app:prod --good 'last tuesday 14:00' -- ./selftest.sh";
 
-/// Find the move that brought the first bad image to a tag, between a moment at which its image was good and one at which it
-/// was bad. Each image is tested once: by a command, or by asking on the terminal.
+/// Find the move that brought the first bad image to a tag.
+///
+/// It lies between a moment at which the image of the tag was good and one at which it was bad. Each image between them is
+/// tested at most once: by a command, or by asking on the terminal.
 #[derive(clap::Args)]
-#[command(after_help = TESTS)]
+#[command(after_help = format!("{TESTS}\n\n{MOMENTS}"))]
 pub(crate) struct Args {
     /// The tag [default tag: latest]
     #[arg(value_name = "STREAM[:TAG]")]

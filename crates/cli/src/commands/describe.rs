@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::flags::At;
 use crate::k8s;
 use crate::kinds::{Kind, Targets};
+use crate::moment::MOMENTS;
 use crate::print::describe;
 use crate::print::image::{self, Presentation};
 use crate::print::schedule;
@@ -17,6 +18,7 @@ use crate::print::table::Object;
 
 /// Tell all about objects. A name that fits none stands for all that begin with it.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
     /// TYPE [NAME...], or TYPE/NAME...
     #[arg(value_name = "TYPE")]

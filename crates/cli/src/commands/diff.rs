@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
 use crate::kinds::stream_and_id;
-use crate::moment::{self, When};
+use crate::moment::{self, MOMENTS, When};
 use crate::places::{Place, namespaced, without_kind};
 use crate::print::diff::{self, Sides};
 use crate::print::{json, yaml};
@@ -23,10 +23,12 @@ Examples:
   tagtrail diff sha256:... sha256:...      two images
   tagtrail diff app@sha256:1e42ab app:v2   an image of an image stream, and what a tag points to";
 
-/// Compare two moments of image streams (which tags came, went and moved), or two images (layers, size, environment, labels
-/// and more).
+/// Compare two moments of an image stream, or two images.
+///
+/// Of image streams it shows which tags came, went and moved; of images the layers, the size, the environment, the labels and
+/// more.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{MOMENTS}"))]
 pub(crate) struct Args {
     /// Two of STREAM[@MOMENT], or two of STREAM:TAG[@MOMENT], STREAM@sha256:... and sha256:...; or one STREAM or STREAM:TAG
     /// and two moments

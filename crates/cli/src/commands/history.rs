@@ -14,9 +14,12 @@ use crate::print::tabs::{GET, Widths};
 use crate::print::{json, yaml};
 use crate::progress::Progress;
 
-/// Show everything that ever happened to a tag or to the tags of an image stream, newest first: moves, failed imports,
-/// deletions, holds; over deletions and new beginnings of the same name.
+/// Show everything that ever happened to a tag or an image stream.
+///
+/// Newest first: moves, failed imports, deletions, holds; over deletions and new beginnings of the same name. What was withheld
+/// from a held tag says so: TO is where the tag would have gone.
 #[derive(clap::Args)]
+#[command(after_help = moment::MOMENTS)]
 pub(crate) struct Args {
     /// The image stream, or one tag of it
     #[arg(value_name = "STREAM[:TAG]")]

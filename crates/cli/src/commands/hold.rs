@@ -17,8 +17,10 @@ not move it, and nobody can set it; only a rollback moves it. What would have mo
 it is released, or its time is up, an alias follows its tag at once, and a tag on the schedule moves with its next check. A \
 held tag can still be deleted. To hold a held tag anew replaces the hold. Give --reason to say why.";
 
-/// Hold a tag where it is: until it is released, imports, the schedule and the tags it follows do not move it, and nobody
-/// can set it. A held tag can be held anew, with another --reason or for another time.
+/// Hold a tag where it is.
+///
+/// It stays there until it is released or its time is up. A held tag can be held anew, with another --reason or for another
+/// time.
 #[derive(clap::Args)]
 #[command(after_help = HOLDS)]
 pub(crate) struct HoldArgs {
@@ -31,7 +33,10 @@ pub(crate) struct HoldArgs {
     expect: Expect,
 }
 
-/// Release tags: each follows again what it follows. An alias does so at once, a tag on the schedule with its next check.
+/// Release tags that are held.
+///
+/// Each follows again what it follows: an alias does so at once, a tag on the schedule with its next check. They are released
+/// one after another; the first that fails ends it.
 #[derive(clap::Args)]
 pub(crate) struct ReleaseArgs {
     /// The tags

@@ -20,8 +20,9 @@ All tags move at once or none does. A FILE looks like this:
   prod/web:live=web@sha256:...
   prod/db:live=db:v7,expect=none";
 
-/// Point several tags, of whatever image streams and namespaces, at what other tags point to now: all of them at once, or
-/// none.
+/// Point several tags at what others point to: all of them or none.
+///
+/// They may be of any image streams and namespaces. What a tag is to point to is what its source points to now.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {

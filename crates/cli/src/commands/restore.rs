@@ -6,12 +6,16 @@ use tonic::Code;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
+use crate::moment::MOMENTS;
 use crate::places::Place;
 use crate::print::age::rfc3339;
 
-/// Bring back a deleted tag, or a deleted image stream with all of its tags, as it was before it was deleted, or with --at
-/// as it was at that moment.
+/// Bring back a deleted tag or image stream.
+///
+/// An image stream comes back with all of its tags. It is as it was before it was deleted, or with --at as it was at that
+/// moment.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
     /// The image stream, or one tag of it
     #[arg(value_name = "STREAM[:TAG]")]

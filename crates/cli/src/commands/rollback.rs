@@ -11,8 +11,10 @@ use crate::places::{Place, beginning_of_digest};
 use crate::print::age::rfc3339;
 use crate::print::history::pointed_to;
 
-/// Take a tag back to an image it has pointed to, and hold it there: until it is released, nothing moves it but another
-/// rollback. What it follows, and its schedule, stay as they are. Asked for again, it goes one image further back.
+/// Take a tag back to what it has pointed to, and hold it there.
+///
+/// Until it is released, nothing moves it but another rollback. What it follows, and its schedule, stay as they are. Asked for
+/// again, it goes one image further back.
 #[derive(clap::Args)]
 #[command(after_help = HOLDS)]
 pub(crate) struct Args {

@@ -6,12 +6,15 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
-use crate::moment::When;
+use crate::moment::{MOMENTS, When};
 use crate::places::Place;
 use crate::print::{json, why, yaml};
 
-/// Tell why a tag points to what it points to: each cause of its last move, back to what was seen in a registry.
+/// Tell why a tag points to what it points to.
+///
+/// Each cause of its last move is shown, back to what was seen in a registry.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
     /// The tag
     #[arg(value_name = "STREAM:TAG")]
