@@ -83,35 +83,26 @@ enum Command {
 }
 
 /// What asks a server.
+// A line here would hide what the arguments of a command say of it: those that have more to tell have their line there.
 #[derive(Subcommand)]
 enum ClientCommand {
     /// Import images from a registry now
     ImportImage(import_image::Args),
     /// Point a tag at an image, or delete tags
     Tag(tag::Args),
-    /// Point several tags at what others point to: all of them or none
     Promote(promote::Args),
-    /// Take a tag back to what it has pointed to, and hold it there
     Rollback(rollback::Args),
-    /// Hold a tag where it is
     Hold(hold::HoldArgs),
-    /// Release tags that are held
     Release(hold::ReleaseArgs),
-    /// Bring back a deleted tag or image stream
     Restore(restore::Args),
     /// Show objects: is, istag, itag, isimage, image, schedule, secret
     Get(get::Args),
     /// Tell all about objects
     Describe(describe::Args),
-    /// Show everything that ever happened to a tag or an image stream
     History(history::Args),
-    /// Show every tag that points to an image, or ever did
     Where(whereabouts::Args),
-    /// Tell why a tag points to what it points to
     Why(why::Args),
-    /// Compare two moments of an image stream, or two images
     Diff(diff::Args),
-    /// Find the move that brought the first bad image to a tag
     Bisect(bisect::Args),
     /// Delete image streams, tags or secrets
     Delete(delete::Args),
@@ -365,6 +356,50 @@ mod tests {
         assert_eq!(typed("tagtrail where 1e42ab -n prod"), Ok(true));
         assert_eq!(typed("tagtrail -n prod where 1e42ab"), Ok(true));
         assert_eq!(typed("tagtrail where 1e42ab"), Ok(false));
+    }
+
+    #[test]
+    fn help_tells_more_than_the_list_of_commands() {
+        let help = |words: &str| {
+            let text = parse(&format!("tagtrail {words}")).err().expect("help");
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let list = help("--help");
+        for (command, line, more, moment) in [
+            (
+                "promote",
+                "Point several tags at what others point to: all of them or none",
+                "any image streams",
+                false,
+            ),
+            (
+                "rollback",
+                "Take a tag back to what it has pointed to, and hold it there",
+                "one image further back",
+                false,
+            ),
+            ("hold", "Hold a tag where it is", "an alias follows its tag at once", false),
+            ("release", "Release tags that are held", "with its next check", false),
+            ("restore", "Bring back a deleted tag or image stream", "before it was deleted", true),
+            (
+                "history",
+                "Show everything that ever happened to a tag or an image stream",
+                "Newest first",
+                true,
+            ),
+            ("where", "Show every tag that points to an image, or ever did", "where the index was", true),
+            ("why", "Tell why a tag points to what it points to", "seen in a registry", true),
+            ("diff", "Compare two moments of an image stream, or two images", "which tags came", true),
+            ("bisect", "Find the move that brought the first bad image to a tag", "at most once", true),
+            ("get", "Show objects: is, istag, itag, isimage, image, schedule, secret", "", true),
+            ("describe", "Tell all about objects", "", true),
+        ] {
+            assert!(list.contains(&format!("{command} {line} ")), "{command}: {list}");
+            assert!(!list.contains(more) || more.is_empty(), "{command}: {list}");
+            let own = help(&format!("{command} --help"));
+            assert!(own.contains(line) && own.contains(more), "{command}: {own}");
+            assert_eq!(own.contains("A MOMENT is a sequence"), moment, "{command}: {own}");
+        }
     }
 
     #[test]

@@ -375,6 +375,9 @@ impl Client {
             "INVALID" => Failure::invalid(metadata("kind"), metadata("name"), message),
             "UNAVAILABLE" => Failure::server("ServiceUnavailable", message),
             "INTERNAL" => Failure::server("InternalError", message),
+            "NOT_FOUND" if self.at != When::Now => {
+                Failure::server("NotFound", &format!("{message} at {}", self.at))
+            }
             reason => Failure::server(&camel_case(reason), message),
         }
     }
@@ -471,6 +474,11 @@ mod tests {
         check("UNAVAILABLE", "Error from server (ServiceUnavailable): words");
         check("INVALID", "The ImageStream \"x\" is invalid: words");
         check("USAGE", "error: words");
+        let details = ErrorDetails::with_error_info("NOT_FOUND", "tagtrail", HashMap::new());
+        let missing = Status::with_error_details(Code::NotFound, "x not found", details);
+        let then = Client::new("http://127.0.0.1:7400").expect("a URL").at(When::Sequence(7));
+        let want = "Error from server (NotFound): x not found at sequence 7\n";
+        assert_eq!(then.refusal(&missing).text(), want);
         let bare = client.refusal(&Status::new(Code::DeadlineExceeded, "too late"));
         assert_eq!(bare.text(), "Error from server (DeadlineExceeded): too late\n");
         let bare = client.refusal(&Status::unavailable("starting; try again"));

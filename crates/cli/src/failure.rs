@@ -58,6 +58,25 @@ impl Failure {
         }
     }
 
+    /// The server's refusal, followed by what can be done about it.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        self.followed_by("; ", advice)
+    }
+
+    /// The server's refusal, followed by the moment it is about.
+    pub(crate) fn with_moment(self, moment: &str) -> Self {
+        self.followed_by(", ", moment)
+    }
+
+    fn followed_by(self, sign: &str, words: &str) -> Self {
+        match self {
+            Self::Server { text, not_found } => {
+                Self::Server { text: format!("{text}{sign}{words}"), not_found }
+            }
+            other => other,
+        }
+    }
+
     /// Whether something does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Server { not_found: true, .. })
@@ -101,6 +120,8 @@ mod tests {
         let two = "The ImageStream \"x\" is invalid: \n* a: b\n* c: d\n";
         check(Failure::invalid("ImageStream", "x", "a: b\nc: d"), two);
         check(Failure::invalid("ImageStream", "x", "\n* a: b\n* c: d"), two);
+        let there = Failure::server("AlreadyExists", "x already exists").with_advice("delete it");
+        check(there, "Error from server (AlreadyExists): x already exists; delete it\n");
         let several = vec![Failure::client("no"), Failure::server("NotFound", "x not found")];
         check(Failure::Several(several), "no\nError from server (NotFound): x not found\n");
     }

@@ -46,8 +46,15 @@ pub(crate) struct Until {
     #[arg(long, value_name = "TIME", value_parser = moment::future, allow_hyphen_values = true, conflicts_with = "span")]
     until: Option<DateTime<Utc>>,
     /// Release it after so long, such as 2h or 3days
-    #[arg(id = "span", long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(id = "span", long = "for", value_name = "DURATION", value_parser = span)]
     span: Option<Duration>,
+}
+
+/// Reads how long a hold is to last.
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| {
+        "write how long, such as 30m, 2h or 3days; without --for and --until it lasts until somebody releases it".to_owned()
+    })
 }
 
 impl Until {

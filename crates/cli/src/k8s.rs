@@ -60,6 +60,9 @@ pub(crate) fn image_stream_tag(tag: &ImageStreamTag) -> Value {
     if let Some(conditions) = stream.statuses.first().and_then(conditions) {
         object["conditions"] = conditions;
     }
+    if let Some(held) = stream.statuses.first().and_then(|status| status.hold.as_ref()) {
+        object["hold"] = hold(held);
+    }
     let found = tag.image.clone().unwrap_or_default();
     object["image"] = image(&found, Some(&tag.resolved_reference), &annotations);
     object
@@ -443,6 +446,12 @@ mod tests {
             Hold { held_by: "ana".into(), sequence: 7, since: Some(Default::default()), ..Hold::default() };
         let want = json!({ "heldBy": "ana", "since": "1970-01-01T00:00:00Z", "sequence": 7 });
         assert_eq!(shown(Some(hold.clone()))["hold"], want);
+        let of_tag = |hold| {
+            let statuses = vec![TagStatus { hold, ..TagStatus::default() }];
+            let stream = Some(ImageStream { statuses, ..ImageStream::default() });
+            image_stream_tag(&ImageStreamTag { stream, ..ImageStreamTag::default() }).get("hold").cloned()
+        };
+        assert_eq!((of_tag(None), of_tag(Some(hold.clone()))), (None, Some(want)));
         let withheld = HistoryItem { image: "sha256:1".into(), ..HistoryItem::default() };
         let expires_at = Some(Default::default());
         let all = Hold { reason: "CVE".into(), expires_at, withheld: Some(withheld), ..hold };

@@ -12,6 +12,10 @@
 //! | `2h ago`, `1h 30m ago`, `90 minutes ago`  | counted back from now                                              |
 //! | `tomorrow 9:00`, `in 2h`, `friday 17:00`  | only where a time that is yet to come is wanted                    |
 //!
+//! A time without a fraction of a second, as tables print it, means the end of that second, so that one that is copied from
+//! `history` shows that event; as the beginning of a stretch, `--since`, it means the beginning of it. It never means later
+//! than now. A day alone, and so long ago, are exact.
+//!
 //! A time of day may be followed by its zone: `UTC`, `Z`, or `+02:00`. Otherwise it is meant in the zone of this machine,
 //! which `TZ` names for one command. Of an hour that comes twice when the clocks go back, the first is meant; an hour that
 //! is left out when they go forward is refused.
@@ -20,10 +24,19 @@ use std::time::Duration;
 
 use chrono::{
     DateTime, Datelike as _, Days, FixedOffset, Local, MappedLocalTime, NaiveDate, NaiveTime, SecondsFormat,
-    TimeZone, Utc, Weekday,
+    TimeZone, Timelike as _, Utc, Weekday,
 };
 use prost_types::Timestamp;
 use tagtrail_api::v1;
+
+/// The forms of a moment, for the help of every command that takes one.
+pub(crate) const MOMENTS: &str = "\
+A MOMENT is a sequence, which means the end of its command (0: before everything); a time such as 2026-11-27T14:03:05Z (RFC \
+3339) or '2026-11-27 14:03 +01:00'; today, yesterday or a weekday, with or without a time of day, such as 'yesterday 14:03'; \
+a time of day alone, which is today's; how long ago, such as '2h ago'; or now. A zone is UTC, Z or an offset such as +01:00; \
+without one, that of this machine is meant, which TZ names for one command. A date alone is its midnight. A time without a \
+fraction of a second means the end of that second, so that one that is copied from a table shows what happened then; only \
+for --since it means the beginning.";
 
 /// A moment of the past.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +62,9 @@ pub(crate) enum MomentError {
         "write a time such as 2026-12-01T09:00:00Z, '2026-12-01 9:00', 'tomorrow 9:00 UTC' or 'friday 17:00', or how long from now such as 'in 2h'"
     )]
     Future,
+    /// How long, and not that it is ago.
+    #[error("write '{0} ago' for the moment that is so long past")]
+    Ago(String),
     /// A number that is no sequence.
     #[error("there is no such sequence: they are whole numbers from 0 to 18446744073709551615")]
     Sequence,
@@ -68,6 +84,17 @@ pub(crate) enum MomentError {
     Over(String),
 }
 
+impl std::fmt::Display for When {
+    /// As it was understood: `now`, `sequence 7`, `2026-11-27T14:03:05Z`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::Sequence(sequence) => write!(f, "sequence {sequence}"),
+            Self::Time(time) => f.write_str(&told(*time)),
+        }
+    }
+}
+
 impl When {
     /// As it goes to the server.
     pub(crate) fn to_wire(self) -> Option<v1::Moment> {
@@ -80,12 +107,20 @@ impl When {
     }
 }
 
-/// Reads a moment of the past, by the clock and the zone of this machine.
+/// Reads a moment of the past, by the clock and the zone of this machine. Of a whole second, its end is meant.
 ///
 /// # Errors
 /// [`MomentError`].
 pub(crate) fn past(text: &str) -> Result<When, MomentError> {
-    past_at(text, Utc::now(), &Local)
+    past_at(text, Utc::now(), &Local, Second::End)
+}
+
+/// Reads a moment of the past after which something is looked for. Of a whole second, its beginning is meant.
+///
+/// # Errors
+/// [`MomentError`].
+pub(crate) fn since(text: &str) -> Result<When, MomentError> {
+    past_at(text, Utc::now(), &Local, Second::Beginning)
 }
 
 /// Reads a time that is yet to come, by the clock and the zone of this machine.
@@ -107,7 +142,19 @@ pub(crate) fn of_timestamp(time: &Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)
 }
 
-fn past_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<When, MomentError> {
+/// Which end of a whole second is meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Second {
+    Beginning,
+    End,
+}
+
+fn past_at<Z: TimeZone>(
+    text: &str,
+    now: DateTime<Utc>,
+    zone: &Z,
+    second: Second,
+) -> Result<When, MomentError> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("now") {
         return Ok(When::Now);
@@ -117,12 +164,25 @@ fn past_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<When
     }
     let time = match duration_before(text, "ago") {
         Some(ago) => now.checked_sub_signed(ago.ok_or(MomentError::Past)?).ok_or(MomentError::Past)?,
+        None if duration(text).is_some() => return Err(MomentError::Ago(text.to_owned())),
         None => Words::read(text).ok_or(MomentError::Past)?.time(now, zone, Direction::Past)?,
     };
     if time > now {
         return Err(MomentError::ToCome(told(time)));
     }
-    Ok(When::Time(time))
+    Ok(When::Time(match second {
+        Second::End if is_whole_second(text) => end_of_second(time).min(now),
+        Second::Beginning | Second::End => time,
+    }))
+}
+
+/// Whether a time of day is written, and no fraction of a second.
+fn is_whole_second(text: &str) -> bool {
+    text.contains(':') && !text.contains('.')
+}
+
+fn end_of_second(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.with_nanosecond(999_999_999).unwrap_or(time)
 }
 
 fn future_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>, MomentError> {
@@ -378,7 +438,7 @@ mod tests {
     #[test]
     fn moments_of_the_past() {
         let check = |text: &str, want: &str| {
-            let got = match past_at(text, utc(NOW), &Berlin) {
+            let got = match past_at(text, utc(NOW), &Berlin, Second::Beginning) {
                 Ok(When::Now) => "now".into(),
                 Ok(When::Sequence(sequence)) => format!("#{sequence}"),
                 Ok(When::Time(time)) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
@@ -444,13 +504,15 @@ mod tests {
         check("2026-10-25 02:30", "2026-10-25T00:30:00Z");
         check("2026-10-25 03:00", "2026-10-25T02:00:00Z");
 
+        check("2h", "refused: write '2h ago' for the moment that is so long past");
+        check("1h 30m", "refused: write '1h 30m ago'…");
+
         check("yesterday 14:03 CET", "refused: the zone \"CET\" is not known here…");
         check("14:03 Europe/Berlin", "refused: the zone \"Europe/Berlin\" is not known here…");
         for no_moment in [
             "",
             " ",
             "-1",
-            "2h",
             "ago",
             "x ago",
             "in 2h",
@@ -469,6 +531,28 @@ mod tests {
         ] {
             check(no_moment, "refused: write a sequence such as 1234, a time…");
         }
+    }
+
+    #[test]
+    fn a_whole_second_means_its_end() {
+        let now = utc("2026-11-27T14:15:30.250Z");
+        let check = |text: &str, beginning: &str, end: &str| {
+            for (second, want) in [(Second::Beginning, beginning), (Second::End, end)] {
+                assert_eq!(past_at(text, now, &Berlin, second), Ok(When::Time(utc(want))), "{text}");
+            }
+        };
+        check("2026-11-27T14:03:05Z", "2026-11-27T14:03:05Z", "2026-11-27T14:03:05.999999999Z");
+        check("yesterday 14:03:05", "2026-11-26T13:03:05Z", "2026-11-26T13:03:05.999999999Z");
+        check("14:03 UTC", "2026-11-27T14:03:00Z", "2026-11-27T14:03:00.999999999Z");
+        // No second is over before now.
+        check("2026-11-27T14:15:30Z", "2026-11-27T14:15:30Z", "2026-11-27T14:15:30.250Z");
+        // With a fraction it is exact, and so is what is no time of day.
+        for exact in ["2026-11-27T14:03:05.000Z", "2026-11-27T14:03:05.25Z"] {
+            check(exact, exact, exact);
+        }
+        check("today", "2026-11-26T23:00:00Z", "2026-11-26T23:00:00Z");
+        check("2026-11-27", "2026-11-26T23:00:00Z", "2026-11-26T23:00:00Z");
+        check("2h ago", "2026-11-27T12:15:30.250Z", "2026-11-27T12:15:30.250Z");
     }
 
     #[test]
@@ -498,6 +582,17 @@ mod tests {
         check("yesterday", "refused: 2026-11-25T23:00:00Z is over…");
         for no_time in ["", "1234", "2h", "2h ago", "in", "in x", "never", "now"] {
             check(no_time, "refused: write a time such as 2026-12-01T09:00:00Z…");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_told_as_it_was_understood() {
+        for (when, want) in [
+            (When::Now, "now"),
+            (When::Sequence(7), "sequence 7"),
+            (When::Time(utc("2026-11-27T14:03:05.999999999Z")), "2026-11-27T14:03:05Z"),
+        ] {
+            assert_eq!(when.to_string(), want);
         }
     }
 

@@ -4,6 +4,7 @@ mod search;
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 
 use tagtrail_api::v1::{HistoryEntry, HistoryItem, ListEntriesRequest};
@@ -13,7 +14,7 @@ use crate::commands::history::Pages;
 use crate::commands::why;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::moment::{self, When};
+use crate::moment::{self, MOMENTS, When};
 use crate::places::Place;
 use crate::print::history::{Layout, pointed_to, time};
 use crate::print::{self, tabs};
@@ -30,10 +31,12 @@ on, or killed by a signal, it ends the search.
 
   tagtrail bisect app:prod --good 'last tuesday 14:00' -- ./selftest.sh";
 
-/// Find the move that brought the first bad image to a tag, between a moment at which its image was good and one at which it
-/// was bad. Each image is tested once: by a command, or by asking on the terminal.
+/// Find the move that brought the first bad image to a tag.
+///
+/// It lies between a moment at which the image of the tag was good and one at which it was bad. Each image between them is
+/// tested at most once: by a command, or by asking on the terminal.
 #[derive(clap::Args)]
-#[command(after_help = TESTS)]
+#[command(after_help = format!("{TESTS}\n\n{MOMENTS}"))]
 pub(crate) struct Args {
     /// The tag [default tag: latest]
     #[arg(value_name = "STREAM[:TAG]")]
@@ -51,7 +54,7 @@ pub(crate) struct Args {
 
 /// Searches.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let mut place = Place::parse(&args.tag, &context.namespace)?;
+    let mut place = Place::of_any(&args.tag, &context.namespace)?;
     if place.tag.is_empty() {
         place.tag = "latest".into();
     }
@@ -145,11 +148,14 @@ async fn pointed_at(
     let client = context.client()?.at(at);
     let nothing = || {
         Failure::client(format!(
-            "\"{name}\" points to nothing at the {what} moment: give one at which it points to a {what} image ('tagtrail history {name}' shows its moves)"
+            "\"{name}\" points to nothing at the {what} moment, {at}: give one at which it points to a {what} image ('tagtrail history {name}' shows its moves)"
         ))
     };
     let found = match client.tag(&place.namespace, &place.stream, &place.tag, true).await {
-        Err(failure) if failure.is_not_found() => return Err(nothing()),
+        Err(failure) if failure.is_not_found() => {
+            ever(place, context).await?;
+            return Err(nothing());
+        }
         other => other?,
     };
     let mut statuses = found.stream.map(|stream| stream.statuses).unwrap_or_default();
@@ -157,6 +163,20 @@ async fn pointed_at(
         statuses.iter_mut().find_map(|status| (!status.items.is_empty()).then(|| status.items.remove(0)));
     let sequence = client.shown().map_or(u64::MAX, |shown| shown.sequence);
     item.map(|item| (item, sequence)).ok_or_else(nothing)
+}
+
+/// Refuses a tag that never was.
+async fn ever(place: &Place, context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let request = ListEntriesRequest {
+        namespace: place.namespace.clone(),
+        name: place.stream.clone(),
+        tag: place.tag.clone(),
+        page_size: 1,
+        ..ListEntriesRequest::default()
+    };
+    let answer = client.histories().list_entries(request).await;
+    answer.map(|_| ()).map_err(|status| client.refusal(&status))
 }
 
 /// How far it is, in `git`'s words.
@@ -188,8 +208,13 @@ fn tested(
     let name = program.to_string_lossy();
     let status = status.map_err(|error| Failure::client(format!("cannot run {name}: {error}")))?;
     verdict(status).ok_or_else(|| {
+        let end = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("ended with exit code {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended without an exit code".into(),
+        };
         Failure::client(format!(
-            "the search ends, for {name} did ({status}) with {}: 0 is good, 125 is not tested, and what else is at most 127 is bad",
+            "the search was given up: {name} {end} when it tested {}, which tells nothing of the image; let it exit with 0 if the image is good, 125 if it cannot be tested, and any other code up to 127 if it is bad",
             image.docker_image_reference
         ))
     })
@@ -246,7 +271,7 @@ async fn found(place: &Place, row: &Row, at: usize, context: &mut Context) -> Re
     let (name, reference) = (place.shown(&context.namespace), &row.images[at].docker_image_reference);
     context.print(&format!("The first bad image of {name} is {reference}. This move brought it:\n\n"))?;
     context.print(&table(&row.moves[at - 1..at]))?;
-    let answer = why::asked(place, When::Sequence(row.moves[at - 1].sequence), &context.client()?).await?;
+    let answer = why::asked(place, When::Sequence(row.moves[at - 1].sequence), context.client()?).await?;
     let causes = print::why::in_words(place, &answer, &context.namespace);
     context.print(&format!("\n{causes}"))
 }
@@ -267,8 +292,6 @@ fn table(moves: &[HistoryEntry]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
     use crate::print::history::tests::item;
 
@@ -307,9 +330,12 @@ mod tests {
         };
         assert!(refused(&["/no/such/program"]).starts_with("error: cannot run /no/such/program: "));
         let ended = refused(&["sh", "-c", "exit 200"]);
-        assert!(ended.starts_with("error: the search ends, for sh did (exit status: 200)"), "{ended}");
+        assert!(
+            ended.starts_with("error: the search was given up: sh ended with exit code 200 when"),
+            "{ended}"
+        );
         let killed = refused(&["sh", "-c", "kill -9 $$"]);
-        assert!(killed.contains("signal: 9"), "{killed}");
+        assert!(killed.contains("sh was killed by signal 9 when"), "{killed}");
     }
 
     #[test]

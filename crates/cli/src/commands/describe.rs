@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::flags::At;
 use crate::k8s;
 use crate::kinds::{Kind, Targets};
+use crate::moment::MOMENTS;
 use crate::print::describe;
 use crate::print::image::{self, Presentation};
 use crate::print::schedule;
@@ -17,6 +18,7 @@ use crate::print::table::Object;
 
 /// Tell all about objects. A name that fits none stands for all that begin with it.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
     /// TYPE [NAME...], or TYPE/NAME...
     #[arg(value_name = "TYPE")]
@@ -127,8 +129,13 @@ async fn of_name(client: &Client, finder: &Finder<'_>, kind: Kind, name: &str) -
                 Kind::StreamTag => spec.map(|spec| k8s::entries(&spec.annotations)).unwrap_or_default(),
                 _ => BTreeMap::new(),
             };
-            let shown =
-                Presentation { name: &found.digest, reference: Some(&tag.resolved_reference), annotations };
+            let status = tag.stream.as_ref().and_then(|stream| stream.statuses.first());
+            let shown = Presentation {
+                name: &found.digest,
+                reference: Some(&tag.resolved_reference),
+                annotations,
+                hold: status.and_then(|status| status.hold.as_ref()),
+            };
             Ok(image::block(found, &shown, now))
         }
         Object::StreamImage { image: found, .. } => {

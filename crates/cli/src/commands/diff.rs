@@ -7,8 +7,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
 use crate::kinds::stream_and_id;
-use crate::moment::{self, When};
-use crate::places::{Place, namespaced};
+use crate::moment::{self, MOMENTS, When};
+use crate::places::{Place, namespaced, without_kind};
 use crate::print::diff::{self, Sides};
 use crate::print::{json, yaml};
 
@@ -23,10 +23,12 @@ Examples:
   tagtrail diff sha256:... sha256:...      two images
   tagtrail diff app@sha256:1e42ab app:v2   an image of an image stream, and what a tag points to";
 
-/// Compare two moments of image streams (which tags came, went and moved), or two images (layers, size, environment, labels
-/// and more).
+/// Compare two moments of an image stream, or two images.
+///
+/// Of image streams it shows which tags came, went and moved; of images the layers, the size, the environment, the labels and
+/// more.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{MOMENTS}"))]
 pub(crate) struct Args {
     /// Two of STREAM[@MOMENT], or two of STREAM:TAG[@MOMENT], STREAM@sha256:... and sha256:...; or one STREAM or STREAM:TAG
     /// and two moments
@@ -132,7 +134,7 @@ fn side(text: &str, at: When, namespace: &str) -> Result<Side, Failure> {
     let (place, behind) = text.split_once('@').map_or((text, None), |(place, rest)| (place, Some(rest)));
     // What stands behind the @ is a digest where it says so, and a moment otherwise.
     if let Some(id) = behind.filter(|rest| is_digest(rest)) {
-        let (namespace, rest) = namespaced(text, namespace).map_err(Failure::client)?;
+        let (namespace, rest) = namespaced(without_kind(text).1, namespace).map_err(Failure::client)?;
         let stream = stream_and_id(rest).map(|(stream, _)| stream).filter(|stream| !stream.contains(':'));
         let stream = stream.ok_or_else(|| {
             Failure::client(format!("\"{text}\" is no image of an image stream: write STREAM@sha256:..."))
@@ -146,7 +148,7 @@ fn side(text: &str, at: When, namespace: &str) -> Result<Side, Failure> {
         )));
     }
     let at = behind.map_or(Ok(at), |moment| read(moment, text))?;
-    match Place::parse(place, namespace)? {
+    match Place::of_any(place, namespace)? {
         place if place.tag.is_empty() => Ok(Side::Stream(StreamThen { place, at, text: text.to_owned() })),
         place => image(Named::Tag(place, at)),
     }
@@ -186,7 +188,14 @@ async fn streams(
         to_namespace: to.place.namespace.clone(),
         to_name: to.place.stream.clone(),
     };
-    let answer = client.histories().diff_streams(request).await.map_err(|status| client.refusal(&status))?;
+    let answer = client.histories().diff_streams(request).await.map_err(|status| {
+        let failure = client.refusal(&status);
+        // Of two streams, one may have been there.
+        if failure.is_not_found() && from.place == to.place && (from.at, to.at) != (When::Now, When::Now) {
+            return failure.with_moment(&format!("neither at {} nor at {}", from.at, to.at));
+        }
+        failure
+    })?;
     let answer = answer.into_inner();
     let sides = Sides { from: &from.text, to: &to.text };
     Ok(match output {
@@ -268,6 +277,8 @@ mod tests {
         check(&["app", "prod/app@now"], "app@Now prod/app@Now");
         check(&["app", "7", "9"], "app@Sequence(7) app@Sequence(9)");
         check(&["prod/app:v1", "7", "now"], "image prod/app:v1@Sequence(7) prod/app:v1@Now");
+        check(&["is/app@7", "imagestream/prod/app"], "app@Sequence(7) prod/app@Now");
+        check(&["istag/app:v1", "is/app@sha256:1e42"], "image app:v1@Now app@sha256:1e42@Now");
         check(&["app:v1", "app:v2@7"], "image app:v1@Now app:v2@Sequence(7)");
         check(&[&aa, &bb], "image sha256:aa0 sha256:bb0");
         check(&[&aa, "app:v1"], "image sha256:aa0 app:v1@Now");

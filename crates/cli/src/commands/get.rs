@@ -7,13 +7,14 @@ use crate::failure::Failure;
 use crate::fields::FieldSelector;
 use crate::flags::{At, on_off};
 use crate::kinds::{Kind, Targets};
-use crate::moment::When;
+use crate::moment::{MOMENTS, When};
 use crate::print::output::{View, Wanted};
 use crate::print::table::{Layout, Object};
 
 /// Show objects: is (image streams), istag and itag (tags), isimage (images of a stream), image, schedule (tags that
 /// are checked again), secret (credentials for registries, never their value).
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 #[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
     /// TYPE[,TYPE...] [NAME...], or TYPE/NAME...

@@ -14,9 +14,12 @@ use crate::print::tabs::{GET, Widths};
 use crate::print::{json, yaml};
 use crate::progress::Progress;
 
-/// Show everything that ever happened to a tag or to the tags of an image stream, newest first: moves, failed imports,
-/// deletions, holds; over deletions and new beginnings of the same name.
+/// Show everything that ever happened to a tag or an image stream.
+///
+/// Newest first: moves, failed imports, deletions, holds; over deletions and new beginnings of the same name. What was withheld
+/// from a held tag says so: TO is where the tag would have gone.
 #[derive(clap::Args)]
+#[command(after_help = moment::MOMENTS)]
 pub(crate) struct Args {
     /// The image stream, or one tag of it
     #[arg(value_name = "STREAM[:TAG]")]
@@ -37,8 +40,8 @@ pub(crate) struct Args {
     /// import-failed, which are all that are shown otherwise; or stream-created, tag-set, tag-confirmed, import-recovered
     #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
     kinds: Vec<Kind>,
-    /// Only what happened after this moment
-    #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true)]
+    /// Only what happened after this moment; of a whole second, after its beginning
+    #[arg(long, value_name = "MOMENT", value_parser = moment::since, allow_hyphen_values = true)]
     since: Option<When>,
     /// Only what happened up to this moment
     #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true, conflicts_with = "at")]
@@ -46,7 +49,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     at: At,
     /// Only the newest so many
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = limit)]
     limit: Option<u64>,
     /// wide, json or yaml
     #[arg(short, long, value_name = "FORMAT", value_parser = ["wide", "json", "yaml"])]
@@ -71,9 +74,15 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
 }
 
+/// Reads how many are wanted.
+fn limit(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "give a whole number, 1 or more; without --limit, all are shown".to_owned())
+}
+
 fn request(args: &Args, namespace: &str) -> Result<ListEntriesRequest, Failure> {
     let place = match args.target.as_deref() {
-        Some(text) => Place::parse(text, namespace)?,
+        Some(text) => Place::of_any(text, namespace)?,
         None if args.all_namespaces => {
             Place { namespace: String::new(), stream: String::new(), tag: String::new() }
         }
@@ -215,6 +224,11 @@ mod tests {
         check("app", app());
         check("app:v1", ListEntriesRequest { tag: "v1".into(), ..app() });
         check("prod/app:v1", ListEntriesRequest { namespace: "prod".into(), tag: "v1".into(), ..app() });
+        check("is/app", app());
+        check(
+            "istag/prod/app:v1",
+            ListEntriesRequest { namespace: "prod".into(), tag: "v1".into(), ..app() },
+        );
         check("--all", ListEntriesRequest { name: String::new(), ..app() });
         check("-A", ListEntriesRequest::default());
         check("app --actor ana", ListEntriesRequest { actor: "ana".into(), ..app() });
@@ -242,7 +256,8 @@ mod tests {
         check("app --since now", "--since is not before --until");
         check("app --digest 1e4", "it is no digest");
         check("app --kind moved", "there is no kind \"moved\"");
-        check("app --limit 0", "0 is not in 1..");
+        check("app --limit 0", "give a whole number, 1 or more");
+        check("app --limit x", "give a whole number, 1 or more");
         check("app:", "is neither an image stream nor a tag of one");
     }
 }

@@ -20,12 +20,14 @@ All tags move at once or none does. A FILE looks like this:
   prod/web:live=web@sha256:...
   prod/db:live=db:v7,expect=none";
 
-/// Point several tags, of whatever image streams and namespaces, at what other tags point to now: all of them at once, or
-/// none.
+/// Point several tags at what others point to: all of them or none.
+///
+/// They may be of any image streams and namespaces. What a tag is to point to is what its source points to now.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// A tag, and the tag or image that it is to point to: prod/app:live=app:v2, or app:live=app@sha256:...; followed by
+    /// A tag, and the tag or image that it is to point to: prod/app:live=app:v2, or app:live=app@sha256:... (without a
+    /// stream, or with a registry before it, sha256:... is an image of the tag's own stream); followed by
     /// ",expect=DIGEST" or ",expect=none" if it must point to that, or to nothing, now
     #[arg(value_name = "DESTINATION=SOURCE[,expect=DIGEST|none]")]
     words: Vec<String>,
@@ -118,7 +120,7 @@ impl Wish {
         })?;
         let to = Place::of_tag(to.trim(), namespace).map_err(words)?;
         let mut parts = rest.split(',').map(str::trim);
-        let source = Source::parse(parts.next().unwrap_or_default(), namespace)?;
+        let source = Source::parse(parts.next().unwrap_or_default(), &to, namespace)?;
         let mut expected = String::new();
         for part in parts {
             match part.split_once('=') {
@@ -152,13 +154,19 @@ impl Wish {
 }
 
 impl Source {
-    fn parse(text: &str, namespace: &str) -> Result<Self, String> {
-        let Some((place, digest)) = text.split_once('@') else {
+    /// `to`: the tag that is to be promoted. An image that is not named by its stream is one of that tag's.
+    fn parse(text: &str, to: &Place, namespace: &str) -> Result<Self, String> {
+        let split = text.rsplit_once('@').or_else(|| Digest::parse(text).is_ok().then_some(("", text)));
+        let Some((place, digest)) = split else {
             let Place { namespace, stream, tag } = Place::of_tag(text, namespace).map_err(words)?;
             let name = format!("{stream}:{tag}");
             return Ok(Self { kind: SourceKind::ImageStreamTag, namespace, stream, name });
         };
-        let (namespace, stream) = namespaced(place, namespace)?;
+        let (namespace, stream) = if place.is_empty() || is_in_a_registry(place) {
+            (&*to.namespace, &*to.stream)
+        } else {
+            namespaced(place, namespace)?
+        };
         if stream.is_empty() || stream.contains(':') {
             return Err(format!("\"{text}\" is no image of an image stream: write STREAM@sha256:..."));
         }
@@ -170,6 +178,12 @@ impl Source {
             name: format!("{stream}@{digest}"),
         })
     }
+}
+
+/// Whether it is a repository of a registry, as in `quay.io/team/app`, and no image stream.
+fn is_in_a_registry(place: &str) -> bool {
+    let (first, rest) = place.split_once('/').unwrap_or(("", place));
+    rest.contains('/') || first.contains(['.', ':'])
 }
 
 /// What a failure says, without what introduces it.
@@ -241,6 +255,14 @@ mod tests {
         let aa = digest("aa");
         let image = promotion("here", SourceKind::ImageStreamImage, "prod", &format!("web@{aa}"));
         check(&format!("app:live=prod/web@{aa}"), image);
+        let own = promotion("prod", SourceKind::ImageStreamImage, "", &format!("app@{aa}"));
+        check(&format!("prod/app:live=quay.io/team/app@{aa}"), own.clone());
+        check(&format!("prod/app:live=localhost:5000/app@{aa}"), own.clone());
+        check(&format!("prod/app:live={aa}"), own.clone());
+        check(
+            &format!("prod/app:live={aa},expect=quay.io/a/b@{aa}"),
+            Promotion { expected_image: aa.clone(), ..own },
+        );
         check(
             "app:live=app:v2,expect=none",
             Promotion { expected_image: "none".into(), ..promotion("here", tag, "", "app:v2") },

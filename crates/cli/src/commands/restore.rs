@@ -1,16 +1,21 @@
 //! `tagtrail restore STREAM[:TAG]`: brings back what was deleted.
 
 use tagtrail_api::v1::{RestoreRequest, RestoreResponse};
+use tonic::Code;
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
+use crate::moment::MOMENTS;
 use crate::places::Place;
 use crate::print::age::rfc3339;
 
-/// Bring back a deleted tag, or a deleted image stream with all of its tags, as it was before it was deleted, or with --at
-/// as it was at that moment.
+/// Bring back a deleted tag or image stream.
+///
+/// An image stream comes back with all of its tags. It is as it was before it was deleted, or with --at as it was at that
+/// moment.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
     /// The image stream, or one tag of it
     #[arg(value_name = "STREAM[:TAG]")]
@@ -24,18 +29,43 @@ pub(crate) struct Args {
 
 /// Brings something back.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let place = Place::parse(&args.target, &context.namespace)?;
-    let client = context.client()?;
+    let place = Place::of_any(&args.target, &context.namespace)?;
+    let at = args.at.when();
+    let client = context.client()?.at(at);
     let request = RestoreRequest {
         namespace: place.namespace.clone(),
         name: place.stream.clone(),
         tag: place.tag.clone(),
-        at: args.at.when().to_wire(),
+        at: at.to_wire(),
         dry_run: args.dry_run,
         write: Some(context.write_options(0)),
     };
-    let answer = client.tags().restore(request).await.map_err(|status| client.refusal(&status))?;
+    let answer = client.tags().restore(request).await.map_err(|status| {
+        let failure = client.refusal(&status);
+        match status.code() {
+            Code::AlreadyExists => failure.with_advice(&instead(&place, &context.namespace)),
+            _ => failure,
+        }
+    })?;
     context.print(&message(&place, &answer.into_inner(), args.dry_run, &context.namespace))
+}
+
+/// What to do about what is there already.
+fn instead(place: &Place, current: &str) -> String {
+    let name = place.shown(current);
+    if place.tag.is_empty() {
+        format!(
+            "bring back its deleted tags one by one ('tagtrail restore {name}:TAG'), or delete it first and name the moment to go back to with --at"
+        )
+    } else {
+        format!("'tagtrail rollback {name} --to SEQUENCE' takes it back")
+    }
+}
+
+/// The names of tags, or how many there are.
+fn named(tags: &[String]) -> String {
+    const MOST: usize = 10;
+    if tags.len() > MOST { format!("{} tags", tags.len()) } else { tags.join(", ") }
 }
 
 fn message(place: &Place, answer: &RestoreResponse, dry_run: bool, current: &str) -> String {
@@ -48,7 +78,7 @@ fn message(place: &Place, answer: &RestoreResponse, dry_run: bool, current: &str
     let at = at.unwrap_or_default();
     match (place.tag.as_str(), answer.tags.as_slice()) {
         ("", []) => format!("Image stream {name} {done} without tags{at}.\n"),
-        ("", tags) => format!("Image stream {name} {done} with {}{at}.\n", tags.join(", ")),
+        ("", tags) => format!("Image stream {name} {done} with {}{at}.\n", named(tags)),
         _ => format!("Tag {name} {done}{at}.\n"),
     }
 }
@@ -59,6 +89,16 @@ mod tests {
     use tagtrail_api::v1::ShownMoment;
 
     use super::*;
+
+    #[test]
+    fn what_is_there_can_be_taken_back_otherwise() {
+        let check = |target: &str, want: &str| {
+            let place = Place::parse(target, "here").expect("a place");
+            assert!(instead(&place, "here").contains(want), "{target}");
+        };
+        check("app:prod", "'tagtrail rollback app:prod --to SEQUENCE' takes it back");
+        check("prod/app", "'tagtrail restore prod/app:TAG'");
+    }
 
     #[test]
     fn a_line_tells_what_is_back() {
@@ -74,5 +114,8 @@ mod tests {
         check("prod/app", &[], false, "Image stream prod/app restored without tags");
         check("app:v1", &["v1"], false, "Tag app:v1 restored");
         check("app:v1", &["v1"], true, "Tag app:v1 would be restored");
+        let ten = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        check("app", &ten, false, "Image stream app restored with a, b, c, d, e, f, g, h, i, j");
+        check("app", &[&ten[..], &["k"]].concat(), false, "Image stream app restored with 11 tags");
     }
 }

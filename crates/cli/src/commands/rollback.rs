@@ -11,8 +11,10 @@ use crate::places::{Place, beginning_of_digest};
 use crate::print::age::rfc3339;
 use crate::print::history::pointed_to;
 
-/// Take a tag back to an image it has pointed to, and hold it there: until it is released, nothing moves it but another
-/// rollback. What it follows, and its schedule, stay as they are. Asked for again, it goes one image further back.
+/// Take a tag back to what it has pointed to, and hold it there.
+///
+/// Until it is released, nothing moves it but another rollback. What it follows, and its schedule, stay as they are. Asked for
+/// again, it goes one image further back.
 #[derive(clap::Args)]
 #[command(after_help = HOLDS)]
 pub(crate) struct Args {
@@ -34,7 +36,7 @@ pub(crate) struct Args {
 
 /// Takes a tag back.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let place = Place::of_tag(&args.tag, &context.namespace)?;
+    let place = Place::of_any_tag(&args.tag, &context.namespace)?;
     let name = place.shown(&context.namespace);
     let client = context.client()?;
     let request = RollbackRequest {
@@ -72,7 +74,7 @@ fn message(name: &str, answer: &RollbackResponse, until: Option<&str>, dry_run: 
     };
     let done = if dry_run { "would be rolled back" } else { "rolled back" };
     let was = answer.from.as_ref().map_or("<none>", pointed_to);
-    format!("Tag {name} {done} to {} and {held} (was {was}).\n", to.docker_image_reference)
+    format!("Tag {name} {done} to {} (was {was}) and {held}.\n", to.docker_image_reference)
 }
 
 #[cfg(test)]
@@ -97,9 +99,9 @@ mod tests {
             assert_eq!(message("app:prod", &answer, until, dry_run), format!("Tag app:prod {want}.\n"));
         };
         let (aa, bb) = (digest("aa"), format!("quay.io/a/b@{}", digest("bb")));
-        check(item("bb"), None, false, format!("rolled back to {bb} and held (was {aa})"));
-        check(item("bb"), Some("T"), false, format!("rolled back to {bb} and held until T (was {aa})"));
-        check(item("bb"), None, true, format!("would be rolled back to {bb} and held (was {aa})"));
+        check(item("bb"), None, false, format!("rolled back to {bb} (was {aa}) and held"));
+        check(item("bb"), Some("T"), false, format!("rolled back to {bb} (was {aa}) and held until T"));
+        check(item("bb"), None, true, format!("would be rolled back to {bb} (was {aa}) and held"));
         check(None, None, false, "points there already, and is held".into());
         check(None, Some("T"), true, "points there already, and would be held until T".into());
     }

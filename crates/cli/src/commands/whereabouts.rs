@@ -6,16 +6,20 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
+use crate::moment::MOMENTS;
 use crate::places::beginning_of_digest;
 use crate::print::tabs::{GET, Widths};
 use crate::print::{json, whereabouts, yaml};
 use crate::progress::Progress;
 
-/// Show every tag that points to an image, or ever did, and when: in all namespaces, or with -n in that one. An image of an
-/// image index is found where the index was.
+/// Show every tag that points to an image, or ever did.
+///
+/// It tells since when, and until when: in all namespaces, or with -n in that one. An image of an image index is found where
+/// the index was.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
-    /// The image: a digest or at least the first 6 digits of one
+    /// The image: a digest or at least the first 6 digits of one, or a reference that ends in @sha256:...
     #[arg(value_name = "DIGEST", value_parser = |text: &str| beginning_of_digest(text, 6))]
     digest: String,
     #[command(flatten)]

@@ -6,12 +6,15 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::flags::At;
-use crate::moment::When;
+use crate::moment::{MOMENTS, When};
 use crate::places::Place;
 use crate::print::{json, why, yaml};
 
-/// Tell why a tag points to what it points to: each cause of its last move, back to what was seen in a registry.
+/// Tell why a tag points to what it points to.
+///
+/// Each cause of its last move is shown, back to what was seen in a registry.
 #[derive(clap::Args)]
+#[command(after_help = MOMENTS)]
 pub(crate) struct Args {
     /// The tag
     #[arg(value_name = "STREAM:TAG")]
@@ -25,8 +28,8 @@ pub(crate) struct Args {
 
 /// Tells why.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let place = Place::of_tag(&args.tag, &context.namespace)?;
-    let answer = asked(&place, args.at.when(), &context.client()?).await?;
+    let place = Place::of_any_tag(&args.tag, &context.namespace)?;
+    let answer = asked(&place, args.at.when(), context.client()?).await?;
     context.print(&match args.output.as_deref() {
         None => why::in_words(&place, &answer, &context.namespace),
         Some("json") => json::typed(&why::in_json(&place, &answer)),
@@ -38,7 +41,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 ///
 /// # Errors
 /// Whatever the server says.
-pub(super) async fn asked(place: &Place, at: When, client: &Client) -> Result<WhyResponse, Failure> {
+pub(super) async fn asked(place: &Place, at: When, client: Client) -> Result<WhyResponse, Failure> {
+    let client = client.at(at);
     let request = WhyRequest {
         namespace: place.namespace.clone(),
         name: place.stream.clone(),

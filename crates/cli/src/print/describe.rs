@@ -58,7 +58,7 @@ fn block(text: &mut Sections, tag: &TagDescription, namespace: &str, now: Now) {
         }
     }
     if let Some(hold) = &tag.hold {
-        text.line(&format!("  {}", held(hold, now)));
+        text.line(&format!("  held {}", held(hold, now)));
     }
     text.line("");
     notes(text, tag.spec.as_ref());
@@ -101,8 +101,8 @@ pub(crate) fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
     }
 }
 
-/// What keeps a tag where it is, in one line. OpenShift has no holds, and no such line.
-fn held(hold: &Hold, now: Now) -> String {
+/// What keeps a tag where it is, in one line: `by alice since 2 hours ago`. OpenShift has no holds, and no such line.
+pub(crate) fn held(hold: &Hold, now: Now) -> String {
     let until = hold.expires_at.as_ref().map(|at| format!(" until {}", rfc3339(at))).unwrap_or_default();
     let why = match hold.reason.as_str() {
         "" => String::new(),
@@ -110,7 +110,7 @@ fn held(hold: &Hold, now: Now) -> String {
     };
     // Alone it begins a line.
     let since = now.ago(hold.since.as_ref()).replace("Less than", "less than");
-    format!("held by {} since {since}{until}{why}", hold.held_by)
+    format!("by {} since {since}{until}{why}", hold.held_by)
 }
 
 /// What a tag's well-known annotations say.

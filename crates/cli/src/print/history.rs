@@ -61,7 +61,7 @@ impl Layout {
     }
 }
 
-/// What happened, in a few words: `scheduled-import`, `alias of app:dev, withheld`.
+/// What happened, in a few words: `scheduled-import`, `withheld (alias of app:dev)`.
 pub(crate) fn what(entry: &HistoryEntry) -> String {
     let cause = match entry.cause.as_str() {
         "alias" if !entry.followed_tag.is_empty() => format!("alias of {}", entry.followed_tag),
@@ -70,7 +70,9 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
     match entry.kind.as_str() {
         "tag-moved" if !cause.is_empty() => cause,
         "tag-confirmed" if !cause.is_empty() => format!("{cause}, unchanged"),
-        "move-withheld" => format!("{cause}, withheld"),
+        "move-withheld" if cause.is_empty() => "withheld".into(),
+        // What TO shows has not come: that is said first.
+        "move-withheld" => format!("withheld ({cause})"),
         "import-failed" => {
             let cause = if cause.is_empty() { "import" } else { &cause };
             let why = entry.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
@@ -257,7 +259,8 @@ pub(crate) mod tests {
         check("tag-moved", "alias", "alias of dev");
         check("tag-moved", "promote", "promote");
         check("tag-confirmed", "import", "import, unchanged");
-        check("move-withheld", "alias", "alias of dev, withheld");
+        check("move-withheld", "alias", "withheld (alias of dev)");
+        check("move-withheld", "", "withheld");
         check("import-failed", "scheduled-import", "scheduled-import failed: no such host");
         check("import-failed", "", "import failed: no such host");
         check("tag-held", "hold", "hold until 1970-01-01T00:00:00Z");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tagtrail_api::v1::{Image, ImageConfig, Platform};
+use tagtrail_api::v1::{Hold, Image, ImageConfig, Platform};
 
 use crate::print::age::Now;
+use crate::print::describe::held;
 use crate::print::sections::Sections;
 use crate::print::{size, tabs};
 
@@ -17,6 +18,8 @@ pub(crate) struct Presentation<'a> {
     pub(crate) reference: Option<&'a str>,
     /// Annotations of the tag it is shown for.
     pub(crate) annotations: BTreeMap<String, String>,
+    /// What keeps that tag where it is.
+    pub(crate) hold: Option<&'a Hold>,
 }
 
 /// The block of an image, its columns lined up.
@@ -29,6 +32,9 @@ pub(crate) fn block(image: &Image, presentation: &Presentation<'_>, now: Now) ->
     text.pair("Name", &image.digest);
     if image.created.is_some() {
         text.pair("Created", &now.ago(image.created.as_ref()));
+    }
+    if let Some(hold) = presentation.hold {
+        text.pair("Held", &held(hold, now));
     }
     let mut annotations = annotations(image);
     annotations.extend(presentation.annotations.clone());
@@ -88,5 +94,27 @@ fn what_it_runs(text: &mut Sections, config: &ImageConfig) {
 fn list(text: &mut Sections, label: &str, values: impl Iterator<Item = String>) {
     for (index, value) in values.enumerate() {
         if index == 0 { text.pair(label, &value) } else { text.more(&value) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorded;
+
+    #[test]
+    fn a_hold_is_one_more_line() {
+        let shown = |hold: Option<&Hold>| {
+            let presentation = Presentation { hold, ..Presentation::default() };
+            block(&Image::default(), &presentation, recorded::now())
+        };
+        let hold = Hold { held_by: "ana".into(), reason: "CVE".into(), ..Hold::default() };
+        let (with, without) = (shown(Some(&hold)), shown(None));
+        let line = with.lines().find(|line| line.starts_with("Held:")).expect("a line");
+        assert!(line.contains("by ana since ") && line.ends_with(": CVE"), "{line}");
+        assert_eq!(
+            with.lines().filter(|other| *other != line).collect::<Vec<_>>(),
+            without.lines().collect::<Vec<_>>()
+        );
     }
 }
