@@ -87,6 +87,7 @@ impl Client {
             .env("HOME", &self.home)
             .env("TAGTRAIL_SERVER", &self.server)
             .env("TAGTRAIL_NAMESPACE", &self.namespace)
+            .env("TAGTRAIL_ACTOR", "developer")
             .env("TAGTRAIL_CONFIG", self.home.join("client.toml"));
         command
     }

@@ -44,4 +44,4 @@ macro_rules! transcripts {
     };
 }
 
-transcripts! { by_digest formats mistakes notes tags words }
+transcripts! { by_digest formats mistakes notes tags unsaid words }
