@@ -88,9 +88,14 @@ fn a_held_tag_is_not_set() {
 fn imports_are_withheld() {
     let held = &format!("{A}; hold p:a");
     check(held, "import p:a = B", "G1: new B; a withheld x.io/a@B g2; checked");
-    // Its spec and history stay, also where the import asks for another policy.
-    check(held, "import p:a --scheduled = A", "");
-    check(held, "import p:a --preserve = L(AB)", "G1: new B; new L; a withheld x.io/a@L g2; checked");
+    // Its history stays. How it is to be imported can be changed.
+    check(held, "import p:a = A", "");
+    check(held, "import p:a --scheduled = A", "G2: a := x.io/a:1 g1 scheduled; checked");
+    check(
+        held,
+        "import p:a --preserve = L(AB)",
+        "G2: a := x.io/a:1 g1 preserve; new B; new L; a withheld x.io/a@L g2; checked",
+    );
     after(
         &format!("{held}; import p:a = B"),
         &["G1 checked", "a := x.io/a:1 g1 [x.io/a@A g1 t1] held t2 from x.io/a@B g2"],

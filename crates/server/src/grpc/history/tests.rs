@@ -516,9 +516,10 @@ async fn an_image_is_where_a_tag_points_to_it() {
     check(&bench, "616161", |_| {}, &all).await;
     check(&bench, &whole, |r| r.namespace = "other".into(), &all[..1]).await;
     check(&bench, &whole, |r| r.namespace = "nowhere".into(), &[]).await;
-    check(&bench, &whole, |r| r.at = after(5), &["test/web:prod 4-8"]).await;
-    check(&bench, &whole, |r| r.at = after(9), &[]).await;
-    check(&bench, &whole, |r| r.at = after(21), &[all[1], all[3], all[4]]).await;
+    check(&bench, &whole, |r| r.at = after(5), &["test/web:prod 4-0"]).await;
+    check(&bench, &whole, |r| r.at = after(9), &["test/web:prod 4-8"]).await;
+    let then = ["test/db:prod through i 20-0", all[2], all[3], all[4]];
+    check(&bench, &whole, |r| r.at = after(21), &then).await;
     check(
         &bench,
         &digest("x").to_string(),
