@@ -14,7 +14,6 @@ use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{Look, describe};
 
 use crate::config::Repository;
-use crate::past::Then;
 
 /// Most history items of a tag in one answer.
 pub(crate) const HISTORY_LIMIT: usize = 1_000;
@@ -44,16 +43,6 @@ impl Histories for Look<'_> {
 
     fn unique_images(&self, key: &StreamKey) -> u64 {
         Look::unique_images(self, key)
-    }
-}
-
-impl Histories for Then<'_> {
-    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
-        self.history(key, tag, before, limit).into_iter().map(|(_, current)| current.item).collect()
-    }
-
-    fn unique_images(&self, key: &StreamKey) -> u64 {
-        Then::unique_images(self, key)
     }
 }
 

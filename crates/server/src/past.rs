@@ -8,12 +8,12 @@ use prost::Message;
 use tagtrail_api::v1;
 use tagtrail_domain::event::{HistoryChange, Recorded};
 use tagtrail_domain::state::Current;
-use tagtrail_domain::{Fact, Model, Position, StreamKey, StreamState, TagName, apply};
+use tagtrail_domain::{Fact, HistoryItem, Model, Position, StreamKey, StreamState, TagName, apply};
 use tagtrail_event_log::codec::{self, DecodeError};
 use tagtrail_event_log::{Log, ReadError, Stored};
 use tagtrail_projection::{Look, View};
 
-use crate::convert::share;
+use crate::convert::{Histories, share};
 
 /// How many events are looked for at a time.
 const EVENTS: usize = 1_000;
@@ -107,6 +107,16 @@ impl Then<'_> {
             Self::Now(look) => look.unique_images(key),
             Self::Past(remembered) => remembered.unique_images,
         }
+    }
+}
+
+impl Histories for Then<'_> {
+    fn older(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<HistoryItem> {
+        self.history(key, tag, before, limit).into_iter().map(|(_, current)| current.item).collect()
+    }
+
+    fn unique_images(&self, key: &StreamKey) -> u64 {
+        Then::unique_images(self, key)
     }
 }
 

@@ -7,6 +7,7 @@ use tagtrail_api::v1::{
 
 use crate::k8s;
 use crate::print::age::{Now, rfc3339};
+use crate::print::hold::held;
 use crate::print::sections::Sections;
 use crate::print::tabs;
 
@@ -99,18 +100,6 @@ pub(crate) fn source(spec: Option<&TagSpec>, namespace: &str) -> String {
             format!("tagged from {name}")
         }
     }
-}
-
-/// What keeps a tag where it is, in one line: `by alice since 2 hours ago`. OpenShift has no holds, and no such line.
-pub(crate) fn held(hold: &Hold, now: Now) -> String {
-    let until = hold.expires_at.as_ref().map(|at| format!(" until {}", rfc3339(at))).unwrap_or_default();
-    let why = match hold.reason.as_str() {
-        "" => String::new(),
-        reason => format!(": {}", reason.replace(['\n', '\t'], " ")),
-    };
-    // Alone it begins a line.
-    let since = now.ago(hold.since.as_ref()).replace("Less than", "less than");
-    format!("by {} since {since}{until}{why}", hold.held_by)
 }
 
 /// What a tag's well-known annotations say.

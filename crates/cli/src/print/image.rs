@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tagtrail_api::v1::{Hold, Image, ImageConfig, Platform};
 
 use crate::print::age::Now;
-use crate::print::describe::held;
+use crate::print::hold::held;
 use crate::print::sections::Sections;
 use crate::print::{size, tabs};
 

@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod go;
 pub(crate) mod history;
+pub(crate) mod hold;
 pub(crate) mod image;
 pub(crate) mod json;
 pub(crate) mod jsonpath;
