@@ -1,12 +1,12 @@
 //! `describe is`: an image stream in words (spec §4.6).
 
 use tagtrail_api::v1::{
-    HistoryItem, Hold, ImageStream, ImageStreamDescription, ImportCondition, ReferencePolicy, SourceKind,
+    HistoryItem, ImageStream, ImageStreamDescription, ImportCondition, ReferencePolicy, SourceKind,
     TagDescription, TagSpec,
 };
 
 use crate::k8s;
-use crate::print::age::{Now, rfc3339};
+use crate::print::age::Now;
 use crate::print::hold::held;
 use crate::print::sections::Sections;
 use crate::print::tabs;
@@ -151,7 +151,7 @@ fn history(text: &mut Sections, item: &HistoryItem, newest: bool, now: Now) {
 pub(crate) mod tests {
     use std::collections::BTreeSet;
 
-    use tagtrail_api::v1::{Entry, ImportPolicy, TagSource};
+    use tagtrail_api::v1::{Entry, Hold, ImportPolicy, TagSource};
 
     use super::*;
     use crate::recorded;
