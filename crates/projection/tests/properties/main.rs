@@ -6,13 +6,46 @@ mod world;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use tagtrail_domain::command::SetTag;
+use tagtrail_domain::tag::SourceKind;
 use tagtrail_projection::Opened;
 
-use wishes::{Wish, any_wish};
+use wishes::{Wish, any_wish, digest, set_tag, source, tag};
 use world::{Live, rebuilt};
 
+/// Mostly a world where something can happen: two tags with images, two that follow the one. Then anything.
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
-    vec(any_wish(), 0..40)
+    let follow = |name, followed| {
+        let source = source(SourceKind::ImageStreamTag, tag(followed).to_string());
+        Wish::set_tag(0, SetTag { alias: true, ..set_tag(name, Some(source)) })
+    };
+    let opening = [Wish::import(0, 0, 0), Wish::import(0, 1, 1), follow(2, 0), follow(3, 2)];
+    (prop::bool::weighted(0.8), vec(any_wish(), 0..40)).prop_map(move |(opened, wishes)| {
+        let opening = opening.iter().filter(|_| opened).cloned();
+        opening.chain(wishes).collect()
+    })
+}
+
+/// Each item of a history knows the one below it that has the same image, also where the history came back as a whole: the
+/// newest item loses what it had in place, and the one below is found.
+#[test]
+fn a_history_that_came_back_loses_its_newest_item() {
+    let set = |image: u8, reference| {
+        let from = source(SourceKind::DockerImage, format!("x0.io/a@{}", digest(image)));
+        Wish::set_tag(0, SetTag { reference, ..set_tag(0, Some(from)) })
+    };
+    let mut live = Live::new();
+    // Only pointed at, without an image: twice, and an image in between.
+    live.round(&[set(0, true), set(1, false), Wish::pending(0, 1), set(0, true)]);
+    live.check();
+    live.round(&[Wish::delete_tag(0, 0), Wish::restore_tag(0)]);
+    live.check();
+    // Now it is imported, so its newest item gets an image in place.
+    live.round(&[set(0, false), Wish::pending(0, 0)]);
+    live.check();
+    let history = live.view.history(&wishes::key(0), &tag(0), u64::MAX, usize::MAX);
+    let images: Vec<_> = history.into_iter().map(|(_, current)| current.item.image).collect();
+    assert_eq!(images, [Some(digest(0)), Some(digest(1)), None]);
 }
 
 proptest! {
@@ -25,6 +58,21 @@ proptest! {
         for wish in wishes {
             live.round(&[wish]);
             live.check();
+        }
+    }
+
+    /// For each moment, the events of a stream alone, which the rows name, tell what the rows said then: streams that are gone
+    /// by now among them.
+    #[test]
+    fn each_moment_can_be_read_from_the_log(wishes in wishes()) {
+        let mut live = Live::new();
+        let mut moments = Vec::new();
+        for wish in wishes {
+            live.round(&[wish]);
+            moments.push(live.moment());
+        }
+        for then in moments {
+            prop_assert_eq!(live.moment_at(then.position), then);
         }
     }
 

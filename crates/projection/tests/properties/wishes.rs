@@ -1,13 +1,17 @@
-//! Any run of commands: three streams with five tags each, and registries that give six images and two kinds of failure.
+//! Any run of commands: three streams with five tags each, and registries that give six images, indexes of them, and two kinds of
+//! failure.
 
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage, SetTag, UpdateMetadata};
+use tagtrail_domain::command::{
+    Import, ImportOrigin, ImportTarget, ImportedImage, Restore, RestoredTag, Rollback, SetTag, UpdateMetadata,
+};
 use tagtrail_domain::image::FailureKind;
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage};
+use tagtrail_domain::state::{Current, HoldTerms};
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource};
 use tagtrail_domain::*;
 
@@ -27,15 +31,47 @@ pub(crate) struct Wish {
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // A few hundred exist at a time.
 enum What {
-    Plain(Command),
-    Import { tag: Option<u8>, from: Option<u8>, policy: ImportPolicy, answers: Vec<u8> },
-    Pending { scheduled: bool, answers: Vec<u8> },
+    Plain(Box<Command>),
+    Import {
+        tag: Option<u8>,
+        from: Option<u8>,
+        policy: ImportPolicy,
+        answers: Vec<u8>,
+    },
+    Pending {
+        scheduled: bool,
+        answers: Vec<u8>,
+    },
+    /// Back to something that the tag has pointed to.
+    Rollback {
+        tag: u8,
+        to: usize,
+        until: Option<i64>,
+    },
+    /// One of the tags that are held.
+    Release {
+        which: usize,
+        expired: bool,
+    },
+    /// As it was before its last deletion, or at any moment: the stream, or one of the tags that it has no more.
+    Restore {
+        which: Option<usize>,
+        at: Option<usize>,
+    },
+    /// These tags of any streams, each to what another tag points to.
+    Promote(Vec<(u8, u8, u8, u8)>),
+}
+
+impl What {
+    fn plain(command: Command) -> What {
+        What::Plain(Box::new(command))
+    }
 }
 
 impl Wish {
     /// A wish to copy or to follow.
     pub(crate) fn set_tag(stream: u8, set: SetTag) -> Wish {
-        Wish { stream, what: What::Plain(Command::SetTag(set)), identified: false }
+        Wish { stream, what: What::plain(Command::SetTag(set)), identified: false }
     }
 
     /// A wish to import an image into a tag.
@@ -45,16 +81,74 @@ impl Wish {
         Wish { stream, what, identified: false }
     }
 
+    /// A wish to delete a tag.
+    pub(crate) fn delete_tag(stream: u8, name: u8) -> Wish {
+        let command = Command::DeleteTag { tag: tag(name).to_string(), expect: None };
+        Wish { stream, what: What::plain(command), identified: false }
+    }
+
+    /// A wish to bring back the first of the tags that a stream has no more, as it was before it was deleted.
+    pub(crate) fn restore_tag(stream: u8) -> Wish {
+        Wish { stream, what: What::Restore { which: Some(0), at: None }, identified: false }
+    }
+
+    /// What a stream waits for comes, all of it this image.
+    pub(crate) fn pending(stream: u8, image: u8) -> Wish {
+        let what = What::Pending { scheduled: false, answers: vec![image] };
+        Wish { stream, what, identified: false }
+    }
+
     pub(crate) fn key(&self) -> StreamKey {
         key(self.stream)
     }
 
-    /// What the wish means in a world. `None`: nothing.
-    pub(crate) fn command(&self, world: &impl World) -> Option<Command> {
+    /// What the wish means in a world, after what has happened in it. `None`: nothing.
+    pub(crate) fn commands(
+        &self,
+        world: &impl World,
+        happened: &[Recorded],
+    ) -> Option<Vec<(StreamKey, Command)>> {
+        let What::Promote(promotions) = &self.what else {
+            return Some(vec![(self.key(), self.command(world, happened)?)]);
+        };
+        let promotion = |(stream, name, from, from_tag): &(u8, u8, u8, u8)| {
+            let from = source(SourceKind::ImageStreamTag, format!("{}:{}", key(*from).name, tag(*from_tag)));
+            let from = TagSource { namespace: Some(key(*stream).namespace), ..from };
+            (key(*stream), Command::SetTag(set_tag(*name, Some(from))))
+        };
+        Some(promotions.iter().map(promotion).collect())
+    }
+
+    fn command(&self, world: &impl World, happened: &[Recorded]) -> Option<Command> {
         let key = self.key();
         let state = world.stream(&key);
         match &self.what {
-            What::Plain(command) => Some(command.clone()),
+            What::Promote(_) => unreachable!("these are several commands"),
+            What::Rollback { tag: name, to, until } => {
+                let tag = tag(*name);
+                let past: Vec<Current> =
+                    happened.iter().filter_map(|event| brought(event, &key, &tag)).collect();
+                let to = past.get(to.checked_rem(past.len())?)?.clone();
+                Some(Command::Rollback(Rollback { tag, to, terms: terms(*until), expect: None, planned: 0 }))
+            }
+            What::Release { which, expired } => {
+                let tags = state.life.iter().flat_map(|stream| &stream.tags);
+                let held: Vec<_> =
+                    tags.filter(|(_, state)| state.hold.is_some()).map(|(tag, _)| tag).collect();
+                let tag = held.get(which.checked_rem(held.len())?)?;
+                Some(Command::Release { tag: (*tag).clone(), expired: *expired })
+            }
+            What::Restore { which, at } => {
+                let there =
+                    |tag: &TagName| state.life.as_ref().is_some_and(|stream| stream.tags.contains_key(tag));
+                let gone: Vec<TagName> = (0..TAGS).map(tag).filter(|tag| !there(tag)).collect();
+                let tag = match which {
+                    Some(which) => Some(gone.get(which.checked_rem(gone.len())?)?),
+                    None => None,
+                };
+                restore(happened, &key, tag, *at).map(Command::Restore)
+            }
+            What::Plain(command) => Some((**command).clone()),
             What::Import { tag: name, from, policy, answers } => {
                 let wish = ImportWish {
                     tag: name.map(tag),
@@ -86,25 +180,96 @@ pub(crate) fn any_wish() -> impl Strategy<Value = Wish> {
     let what = prop_oneof![
         1 => any::<bool>().prop_map(|lookup_local| {
             let none = BTreeMap::new;
-            What::Plain(Command::CreateStream { lookup_local, labels: none(), annotations: none() })
+            What::plain(Command::CreateStream { lookup_local, labels: none(), annotations: none() })
         }),
-        1 => Just(What::Plain(Command::DeleteStream)),
-        1 => any::<bool>().prop_map(|local| What::Plain(Command::SetLookupPolicy { local })),
+        1 => Just(What::plain(Command::DeleteStream)),
+        1 => any::<bool>().prop_map(|local| What::plain(Command::SetLookupPolicy { local })),
         1 => (option::of(0..TAGS), 0..3u8).prop_map(|(on, value)| {
-            What::Plain(Command::UpdateMetadata(UpdateMetadata {
+            What::plain(Command::UpdateMetadata(UpdateMetadata {
                 tag: on.map(tag),
                 set_annotations: BTreeMap::from([("note".into(), value.to_string())]),
                 overwrite: true,
                 ..UpdateMetadata::default()
             }))
         }),
-        2 => (0..TAGS).prop_map(|name| What::Plain(Command::DeleteTag { tag: tag(name).to_string(), expect: None })),
-        12 => any_set_tag().prop_map(|set| What::Plain(Command::SetTag(set))),
+        2 => (0..TAGS).prop_map(|name| What::plain(Command::DeleteTag { tag: tag(name).to_string(), expect: None })),
+        12 => any_set_tag().prop_map(|set| What::plain(Command::SetTag(set))),
         8 => (option::of(0..TAGS), option::of(0..4u8), any_policy(), vec(0..8u8, 6))
             .prop_map(|(tag, from, policy, answers)| What::Import { tag, from, policy, answers }),
         8 => (any::<bool>(), vec(0..8u8, 6)).prop_map(|(scheduled, answers)| What::Pending { scheduled, answers }),
+        3 => (0..TAGS, any_end()).prop_map(|(name, until)| {
+            What::plain(Command::Hold { tag: tag(name), terms: terms(until), expect: None })
+        }),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, expired)| What::Release { which, expired }),
+        4 => (0..TAGS, any::<usize>(), any_end()).prop_map(|(tag, to, until)| What::Rollback { tag, to, until }),
+        5 => (option::weighted(0.7, any::<usize>()), option::weighted(0.3, any::<usize>()))
+            .prop_map(|(which, at)| What::Restore { which, at }),
+        3 => vec((0..STREAMS, 0..TAGS, 0..STREAMS, 0..TAGS), 1..3).prop_map(What::Promote),
     ];
-    (0..STREAMS, what, any::<bool>()).prop_map(|(stream, what, identified)| Wish { stream, what, identified })
+    // One stream more than the others, so that much happens to the same tags.
+    let stream = prop_oneof![3 => Just(0), 2 => 0..STREAMS];
+    (stream, what, any::<bool>()).prop_map(|(stream, what, identified)| Wish { stream, what, identified })
+}
+
+/// When a hold ends, in commands from the beginning.
+fn any_end() -> impl Strategy<Value = Option<i64>> {
+    option::of(0..60_i64)
+}
+
+fn terms(until: Option<i64>) -> HoldTerms {
+    let expires_at = until.map(|seconds| Timestamp::new(seconds, 0));
+    HoldTerms { held_by: "ana".into(), reason: "friday".into(), expires_at }
+}
+
+/// What an event brought to a tag.
+fn brought(event: &Recorded, key: &StreamKey, tag: &TagName) -> Option<Current> {
+    let item = match &event.event.fact {
+        Fact::TagMoved(moved) if moved.tag == *tag => &moved.item,
+        Fact::TagRestored(restored) if restored.tag == *tag => restored.items.first()?,
+        _ => return None,
+    };
+    (event.stream == *key).then(|| Current { item: item.clone(), sequence: event.sequence })
+}
+
+/// A stream or one of its tags as it was before it was last deleted, or after so many events. `None`: it was not there.
+fn restore(
+    happened: &[Recorded],
+    key: &StreamKey,
+    tag: Option<&TagName>,
+    at: Option<usize>,
+) -> Option<Restore> {
+    let ends = |event: &Recorded| {
+        let ends = match &event.event.fact {
+            Fact::StreamDeleted { .. } => true,
+            Fact::TagDeleted { tag: gone, .. } => Some(gone) == tag,
+            _ => false,
+        };
+        event.stream == *key && ends
+    };
+    let until = match at {
+        Some(at) => at % (happened.len() + 1),
+        None => happened.iter().rposition(ends)?,
+    };
+    let mut past = Model::default();
+    for Recorded { stream, event, sequence, recorded_at, .. } in &happened[..until] {
+        past.apply(stream, event, Position { sequence: *sequence, recorded_at: *recorded_at });
+    }
+    let stream = past.stream(key).life.clone()?;
+    let wanted = stream.tags.iter().filter(|(name, _)| tag.is_none_or(|tag| tag == *name));
+    let tags = wanted.map(|(name, state)| RestoredTag {
+        tag: name.clone(),
+        spec: state.spec.clone(),
+        items: past.history(key, name).iter().rev().map(|current| current.item.clone()).collect(),
+        hold: state.hold.as_ref().map(|hold| hold.terms.clone()),
+    });
+    Some(Restore {
+        tags: tags.collect(),
+        lookup_local: stream.lookup_local,
+        labels: stream.labels,
+        annotations: stream.annotations,
+        whole: tag.is_none(),
+        as_of: until as u64,
+    })
 }
 
 fn any_policy() -> impl Strategy<Value = ImportPolicy> {
@@ -208,25 +373,29 @@ fn answered(plan: ImportPlan, origin: ImportOrigin, answers: &[u8]) -> Import {
     }
 }
 
-/// What a registry answers: an image, or for 6 and 7 two kinds of failure. A digest is answered with its image.
+/// What a registry answers: an image or an index, or for 6 and 7 two kinds of failure. A digest is answered with its image.
 fn target(planned: PlannedImage, answer: u8) -> ImportTarget {
     let asked = (0..IMAGES).find(|image| planned.reference.digest == Some(digest(*image)));
-    let outcome = if answer < IMAGES {
-        let digest = digest(asked.unwrap_or(answer));
-        let image = Image {
-            reference: planned.reference.at_digest(&digest).to_string(),
-            digest,
-            media_type: "manifest".into(),
-            config: None,
-            size: 1,
-            platform: Platform::default(),
-            built_at: None,
-            layers: Vec::new(),
-            manifests: Vec::new(),
-        };
+    let image = |number: u8| Image {
+        reference: planned.reference.at_digest(&digest(number)).to_string(),
+        digest: digest(number),
+        media_type: "manifest".into(),
+        config: None,
+        size: 1,
+        platform: Platform::default(),
+        built_at: None,
+        layers: Vec::new(),
+        manifests: Vec::new(),
+    };
+    let outcome = if answer < IMAGES && asked.is_none() && planned.policy.mode == ImportMode::PreserveOriginal
+    {
+        // An index that is kept whole, with two of the images.
+        let children = [answer, (answer + 1) % IMAGES].map(image).into();
+        Ok(ImportedImage { image: image(answer + IMAGES), children, index: None })
+    } else if answer < IMAGES {
         // Half of the images are chosen from an index.
-        let index = answer.is_multiple_of(2).then(|| self::digest(answer + IMAGES));
-        Ok(ImportedImage { image, children: Vec::new(), index })
+        let index = answer.is_multiple_of(2).then(|| digest(answer + IMAGES));
+        Ok(ImportedImage { image: image(asked.unwrap_or(answer)), children: Vec::new(), index })
     } else {
         let reason = format!("Reason{answer}");
         Err(Failure { kind: FailureKind::NotFound, message: reason.clone(), reason })

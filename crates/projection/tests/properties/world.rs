@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use tagtrail_domain::check;
 use tagtrail_domain::state::Current;
 use tagtrail_domain::*;
 use tagtrail_event_log::{Log, LogId, MemoryLog, Run as Encoded, codec};
-use tagtrail_projection::{Opened, PastRequest, Stage, View};
+use tagtrail_projection::{Opened, PastRequest, Span, Stage, View, Within};
 use tempfile::TempDir;
 
 use crate::wishes::{IMAGES, STREAMS, TAGS, Wish, digest, key, tag};
@@ -18,13 +19,37 @@ pub(crate) struct Live {
     pub(crate) view: View,
     directory: TempDir,
     model: Model,
+    /// All events.
+    happened: Vec<Recorded>,
     requests: BTreeMap<String, PastRequest>,
     /// Sequences of the events of each name.
     sequences: BTreeMap<StreamKey, Vec<u64>>,
+    /// Sequences of the events of each tag.
+    tag_sequences: BTreeMap<(StreamKey, TagName), Vec<u64>>,
+    /// What each tag ever pointed to, and from when to when.
+    spans: Vec<Span>,
+    /// The indexes that hold each image.
+    indexes: BTreeMap<Digest, BTreeSet<Digest>>,
     /// The event that recorded each image.
     recorded: BTreeMap<Digest, u64>,
     wishes: i64,
     closed: u32,
+}
+
+/// All streams at one moment.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Moment {
+    pub(crate) position: u64,
+    streams: Vec<Shown>,
+}
+
+/// What a description of a stream is made of.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    state: Arc<StreamState>,
+    /// Of each tag, oldest first.
+    histories: Vec<Vec<Current>>,
+    images: Vec<(Digest, Current)>,
 }
 
 /// A read model that was built from the log alone.
@@ -59,8 +84,12 @@ impl Live {
             view,
             directory,
             model: Model::default(),
+            happened: Vec::new(),
             requests: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            tag_sequences: BTreeMap::new(),
+            spans: Vec::new(),
+            indexes: BTreeMap::new(),
             recorded: BTreeMap::new(),
             wishes: 0,
             closed: 0,
@@ -81,28 +110,37 @@ impl Live {
 
     /// Decides wishes as one batch, makes them durable, makes them visible: what the writer does in one round.
     pub(crate) fn round(&mut self, wishes: &[Wish]) {
+        let before = self.happened.len();
         let mut stage = self.view.stage();
-        let (runs, events) = decide_all(&mut stage, self.log.head(), &mut self.wishes, wishes);
+        let runs = decide_all(&mut stage, &mut self.happened, &mut self.wishes, wishes);
         self.log.append(self.log.head(), &runs).expect("it is in memory");
         self.view.commit(stage, &self.log).expect("the disk is well");
-        self.account(events);
+        self.account(before);
     }
 
     /// The same, but killed just after the commit point.
     pub(crate) fn round_without_commit(&mut self, wishes: &[Wish]) {
+        let before = self.happened.len();
         let mut stage = self.view.stage();
-        let (runs, events) = decide_all(&mut stage, self.log.head(), &mut self.wishes, wishes);
+        let runs = decide_all(&mut stage, &mut self.happened, &mut self.wishes, wishes);
         self.log.append(self.log.head(), &runs).expect("it is in memory");
-        self.account(events);
+        self.account(before);
     }
 
-    fn account(&mut self, events: Vec<Recorded>) {
-        for event in events {
+    /// Takes the events into account that came after the first `before`.
+    fn account(&mut self, before: usize) {
+        for index in before..self.happened.len() {
+            let event = self.happened[index].clone();
             let at = Position { sequence: event.sequence, recorded_at: event.recorded_at };
+            let before = self.model.stream(&event.stream);
             self.model.apply(&event.stream, &event.event, at);
             self.sequences.entry(event.stream.clone()).or_default().push(event.sequence);
+            self.account_tags(&event, before.life.as_ref());
             if let Fact::ImageRecorded(image) = &event.event.fact {
                 self.recorded.insert(image.digest.clone(), event.sequence);
+                for manifest in &image.manifests {
+                    self.indexes.entry(manifest.clone()).or_default().insert(image.digest.clone());
+                }
             }
             if !event.request_id.is_empty() {
                 let past = PastRequest {
@@ -111,6 +149,30 @@ impl Live {
                     digest: event.request_digest,
                 };
                 self.requests.insert(event.request_id, past);
+            }
+        }
+    }
+
+    /// What an event did to the tags of its stream, found by looking at all of them before and after.
+    fn account_tags(&mut self, event: &Recorded, before: Option<&Stream>) {
+        let key = &event.stream;
+        let after = self.model.stream(key);
+        let deletes_all = matches!(event.event.fact, Fact::StreamDeleted { .. });
+        for tag in (0..TAGS).map(tag) {
+            let there = before.is_some_and(|stream| stream.tags.contains_key(&tag));
+            if event.event.fact.tag() == Some(&tag) || (deletes_all && there) {
+                self.tag_sequences.entry((key.clone(), tag.clone())).or_default().push(event.sequence);
+            }
+            let (was, is) = (points_to(before, &tag), points_to(after.life.as_ref(), &tag));
+            if was == is {
+                continue;
+            }
+            let lasting = |span: &&mut Span| (&span.stream, &span.tag, span.until) == (key, &tag, 0);
+            if let Some(span) = self.spans.iter_mut().rev().find(lasting) {
+                span.until = event.sequence;
+            }
+            if let Some(image) = is {
+                self.spans.push(Span { image, stream: key.clone(), tag, since: event.sequence, until: 0 });
             }
         }
     }
@@ -168,12 +230,50 @@ impl Live {
         assert_eq!(view.list(None, None, usize::MAX), keys(&|state| state.life.is_some()), "list");
         assert_eq!(view.pending(), any(TagState::needs_import), "pending");
         assert_eq!(view.checked(), any(|tag| check::reason(tag).is_some()), "checked");
+        let ends = |tag: &TagState| tag.hold.as_ref().is_some_and(|hold| hold.terms.expires_at.is_some());
+        assert_eq!(view.expiring(), any(ends), "expiring");
+        self.check_images();
         for (id, past) in &self.requests {
             assert_eq!(view.request(id).as_ref(), Some(past), "request {id}");
         }
         for image in (0..IMAGES).map(digest) {
             let known = view.image(&image).map(|known| known.sequence);
             assert_eq!(known, self.recorded.get(&image).copied(), "{image}");
+        }
+    }
+
+    /// Which tags point or pointed to which images, and which indexes hold them.
+    fn check_images(&self) {
+        let view = &self.view;
+        let mut known: Vec<Digest> = self.spans.iter().map(|span| span.image.clone()).collect();
+        known.extend(self.indexes.keys().cloned());
+        known.sort();
+        known.dedup();
+        let next = |after: &Option<Digest>| view.next_image("sha256:", after.as_ref()).map(Some);
+        let found: Vec<_> = std::iter::successors(next(&None), next).flatten().collect();
+        assert_eq!(found, known, "images that tags ever pointed to");
+        for image in (0..2 * IMAGES).map(digest) {
+            let indexes: Vec<Digest> = self.indexes.get(&image).into_iter().flatten().cloned().collect();
+            assert_eq!(view.indexes_of(&image), indexes, "indexes of {image}");
+            let mut spans: Vec<Span> =
+                self.spans.iter().filter(|span| span.image == image).cloned().collect();
+            spans.sort_by(|one, other| {
+                (&one.stream, &one.tag, one.since).cmp(&(&other.stream, &other.tag, other.since))
+            });
+            assert_eq!(view.spans(&image, Within::Everything, None, usize::MAX), spans, "spans of {image}");
+            let mut paged: Vec<Span> = Vec::new();
+            for _ in 0..=spans.len() / 2 {
+                paged.extend(view.spans(&image, Within::Everything, paged.last(), 2));
+            }
+            assert_eq!(paged, spans, "pages of spans of {image}");
+            for key in (0..STREAMS).map(key) {
+                let of = |within, is: &dyn Fn(&Span) -> bool| {
+                    let spans: Vec<Span> = spans.iter().filter(|span| is(span)).cloned().collect();
+                    assert_eq!(view.spans(&image, within, None, usize::MAX), spans, "{image} in {key}");
+                };
+                of(Within::Stream(&key), &|span| span.stream == key);
+                of(Within::Namespace(&key.namespace), &|span| span.stream.namespace == key.namespace);
+            }
         }
     }
 
@@ -202,39 +302,96 @@ impl Live {
         }
         let sequences = self.sequences.get(key).cloned().unwrap_or_default();
         assert_eq!(view.events_of(key, 0, usize::MAX), sequences, "{key}: events");
+        let newest_first = |sequences: &[u64], before: u64| -> Vec<u64> {
+            sequences.iter().copied().filter(|sequence| *sequence < before).rev().collect()
+        };
+        let middle = self.head() / 2;
+        for before in [u64::MAX, middle, 1] {
+            let expected = newest_first(&sequences, before);
+            assert_eq!(view.events_of_before(key, before, usize::MAX), expected, "{key}: before {before}");
+            for tag in (0..TAGS).map(tag) {
+                let place = (key.clone(), tag);
+                let sequences = self.tag_sequences.get(&place).map_or(&[][..], Vec::as_slice);
+                let mut expected = newest_first(sequences, before);
+                let found = |limit| view.events_of_tag_before(key, &place.1, before, limit);
+                assert_eq!(found(usize::MAX), expected, "{key}:{}: before {before}", place.1);
+                expected.truncate(2);
+                assert_eq!(found(2), expected, "{key}:{}: the two before {before}", place.1);
+            }
+        }
+    }
+
+    /// What the rows say of all streams.
+    pub(crate) fn moment(&self) -> Moment {
+        let streams = (0..STREAMS).map(key).map(|key| {
+            let histories = (0..TAGS).map(tag).map(|tag| {
+                let history = self.view.history(&key, &tag, u64::MAX, usize::MAX);
+                history.into_iter().rev().map(|(_, current)| current).collect()
+            });
+            Shown {
+                state: self.view.stream(&key),
+                histories: histories.collect(),
+                images: self.view.find_image(&key, ""),
+            }
+        });
+        Moment { position: self.view.position(), streams: streams.collect() }
+    }
+
+    /// The same moment, read from the events of each stream alone, which the rows name.
+    pub(crate) fn moment_at(&self, position: u64) -> Moment {
+        let events = self.events();
+        let streams = (0..STREAMS).map(key).map(|key| {
+            let mut model = Model::default();
+            for sequence in self.view.events_of(&key, 1, usize::MAX) {
+                if sequence <= position {
+                    let stored = &events[usize::try_from(sequence).expect("few events") - 1];
+                    let Recorded { event, recorded_at, .. } =
+                        codec::decode(&stored.payload).expect("an event");
+                    model.apply(&key, &event, Position { sequence, recorded_at });
+                }
+            }
+            let histories = (0..TAGS).map(tag).map(|tag| model.history(&key, &tag).to_vec());
+            let (state, images) = (model.stream(&key), model.find_image(&key, ""));
+            Shown { state, histories: histories.collect(), images }
+        });
+        Moment { position, streams: streams.collect() }
     }
 }
 
 /// Decides wishes on a stage, each on what the ones before it have made of the world.
 fn decide_all(
     stage: &mut Stage<'_>,
-    head: u64,
+    happened: &mut Vec<Recorded>,
     number: &mut i64,
     wishes: &[Wish],
-) -> (Vec<Encoded>, Vec<Recorded>) {
-    let (mut runs, mut all) = (Vec::new(), Vec::new());
+) -> Vec<Encoded> {
+    let mut runs = Vec::new();
     for wish in wishes {
         *number += 1;
-        let first = head + all.len() as u64 + 1;
+        let first = happened.len() as u64 + 1;
+        let Some(commands) = wish.commands(stage, happened) else { continue };
         let context = Context {
             now: Timestamp::new(*number, 0),
             next_sequence: first,
-            fresh_uids: vec![format!("uid-{number}")],
+            fresh_uids: (0..commands.len()).map(|stream| format!("uid-{number}-{stream}")).collect(),
             expected_revision: None,
             internal_registry: None,
         };
-        let key = wish.key();
-        let Some(command) = wish.command(stage) else { continue };
-        let Ok(events) = decide(stage, &key, &context, &command) else { continue };
+        let Ok(events) = decide_together(stage, &context, &commands) else { continue };
         let id = if wish.identified { format!("request-{number}") } else { String::new() };
-        let revision = stage.stream(&key).revision;
         let length = u32::try_from(events.len()).expect("few events");
-        let recorded = (0..).zip(events).map(|(index, event)| Recorded {
-            sequence: first + index,
-            revision: revision + index + 1,
+        let mut revisions: BTreeMap<StreamKey, u64> = BTreeMap::new();
+        let mut next_revision = |key: &StreamKey| {
+            let revision = revisions.entry(key.clone()).or_insert_with(|| stage.stream(key).revision);
+            *revision += 1;
+            *revision
+        };
+        let recorded = (first..).zip(events).map(|(sequence, (key, event))| Recorded {
+            sequence,
+            revision: next_revision(&key),
             recorded_at: context.now,
             run: Run { first_sequence: first, length },
-            stream: key.clone(),
+            stream: key,
             actor: Actor::default(),
             reason: String::new(),
             command: "test".into(),
@@ -252,9 +409,14 @@ fn decide_all(
         if !run.is_empty() {
             runs.push(run);
         }
-        all.extend(recorded);
+        happened.extend(recorded);
     }
-    (runs, all)
+    runs
+}
+
+/// The image that a tag points to.
+fn points_to(stream: Option<&Stream>, tag: &TagName) -> Option<Digest> {
+    stream?.tags.get(tag)?.current.as_ref()?.item.image.clone()
 }
 
 /// All files of a directory, the largest first.
