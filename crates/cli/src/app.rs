@@ -149,7 +149,7 @@ pub(crate) fn run() -> ExitCode {
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             _ = write!(io::stderr(), "{}", failure.text());
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit_code())
         }
     }
 }

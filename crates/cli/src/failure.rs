@@ -1,4 +1,4 @@
-//! How everything that goes wrong is told: in the lines `oc` would print, and exit code 1.
+//! How everything that goes wrong is told: in the lines `oc` would print, and by the exit code.
 
 use std::io;
 
@@ -21,6 +21,8 @@ pub(crate) enum Failure {
         /// Whether it is that something does not exist.
         not_found: bool,
     },
+    /// Nothing went wrong, and what was looked for could not be told.
+    Undecided(String),
     /// Several things, in order.
     Several(Vec<Failure>),
     /// The output could not be written.
@@ -90,11 +92,23 @@ impl Failure {
     /// The text for standard error, newline included.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Client(message) => format!("error: {message}\n"),
+            Self::Client(message) | Self::Undecided(message) => format!("error: {message}\n"),
             Self::Usage { message, hint } => format!("error: {message}\n{hint}\n"),
             Self::Server { text, .. } => format!("{text}\n"),
             Self::Several(failures) => failures.iter().map(Self::line_among_others).collect(),
             Self::Output(error) => format!("error: cannot write the output: {error}\n"),
+        }
+    }
+
+    /// What the process exits with: 1 as `oc` does, and 2 as `git bisect run` does where nothing could be decided.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Undecided(_) => 2,
+            Self::Client(_)
+            | Self::Usage { .. }
+            | Self::Server { .. }
+            | Self::Several(_)
+            | Self::Output(_) => 1,
         }
     }
 
@@ -110,6 +124,14 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_cannot_be_told_has_an_exit_code_of_its_own() {
+        assert_eq!(Failure::client("no").exit_code(), 1);
+        assert_eq!(Failure::server("NotFound", "x not found").exit_code(), 1);
+        let undecided = Failure::Undecided("nobody knows".into());
+        assert_eq!((undecided.exit_code(), undecided.text()), (2, "error: nobody knows\n".into()));
+    }
 
     #[test]
     fn failures_read_as_they_do_in_oc() {

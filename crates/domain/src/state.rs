@@ -149,6 +149,20 @@ pub struct StreamState {
     pub life: Option<Stream>,
 }
 
+impl StreamState {
+    /// A tag of the stream, if there are both.
+    #[must_use]
+    pub fn tag(&self, tag: &TagName) -> Option<&TagState> {
+        self.life.as_ref()?.tags.get(tag).map(AsRef::as_ref)
+    }
+
+    /// What a tag points to.
+    #[must_use]
+    pub fn points_to(&self, tag: &TagName) -> Option<&Current> {
+        self.tag(tag)?.current.as_ref()
+    }
+}
+
 /// The annotation that shows [`Stream::checked_at`].
 pub const CHECK_ANNOTATION: &str = "openshift.io/image.dockerRepositoryCheck";
 /// The annotation that lets the whole stream be imported insecurely when it says `true` (spec §1.1).

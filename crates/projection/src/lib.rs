@@ -2,7 +2,8 @@
 //!
 //! | module     | the one idea                                                                  |
 //! |------------|-------------------------------------------------------------------------------|
-//! | `view`     | the read model: rows in a sled database of its own, and the questions it answers |
+//! | `view`     | the read model: rows in a sled database of its own, kept up to the log        |
+//! | `questions`| what it answers from them: streams, tags' pasts, images, what is to be done   |
 //! | `look`     | questions about one stream, answered from one moment                          |
 //! | `cache`    | the streams that were looked at last                                          |
 //! | `stage`    | changes to the rows that are not yet there                                    |
@@ -20,6 +21,7 @@ pub mod diff;
 mod keys;
 pub mod labels;
 mod look;
+mod questions;
 mod rows;
 mod stage;
 #[cfg(test)]
@@ -27,5 +29,6 @@ mod tests;
 mod view;
 
 pub use look::Look;
+pub use questions::{KnownImage, PastRequest, Span, Within};
 pub use stage::Stage;
-pub use view::{KnownImage, Opened, PastRequest, Span, View, ViewError, Within};
+pub use view::{Opened, View, ViewError};

@@ -364,7 +364,7 @@ impl<'v> Stage<'v> {
 
     /// What a request id made before, in this batch or ever.
     #[must_use]
-    pub fn request(&self, id: &str) -> Option<crate::view::PastRequest> {
+    pub fn request(&self, id: &str) -> Option<crate::questions::PastRequest> {
         self.get(&keys::request(id)).map(|row| self.view.decode::<RequestRow>(&row, "a request").into())
     }
 }

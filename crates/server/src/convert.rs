@@ -86,7 +86,7 @@ impl<H: Histories> Shown<'_, H> {
         tag: &TagName,
         limit: usize,
     ) -> Option<v1::ImageStreamTag> {
-        let tag_state = state.life.as_ref()?.tags.get(tag)?;
+        let tag_state = state.tag(tag)?;
         let mut stream = self.header(key, state)?;
         self.add_tag(&mut stream, key, tag, tag_state, limit);
         Some(v1::ImageStreamTag {
@@ -182,7 +182,7 @@ impl<H: Histories> Shown<'_, H> {
 
     /// Where consumers pull a tag's present image from (spec §2.9).
     fn resolved_reference(&self, key: &StreamKey, state: &StreamState, tag: &TagName) -> String {
-        let Some(tag) = state.life.as_ref().and_then(|stream| stream.tags.get(tag)) else {
+        let Some(tag) = state.tag(tag) else {
             return String::new();
         };
         let Some(current) = &tag.current else { return String::new() };
@@ -296,6 +296,6 @@ pub(crate) fn reference_policy(policy: v1::ReferencePolicy) -> ReferencePolicy {
 
 /// The source that a tag has, in the words of the wire.
 pub(crate) fn current_source(state: &StreamState, tag: &TagName) -> Option<v1::TagSource> {
-    let spec: Option<&TagSpec> = state.life.as_ref()?.tags.get(tag)?.spec.as_ref();
+    let spec: Option<&TagSpec> = state.tag(tag)?.spec.as_ref();
     spec?.source.as_ref().map(to_proto::tag_source)
 }

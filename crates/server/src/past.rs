@@ -17,6 +17,8 @@ use crate::convert::{Histories, share};
 
 /// How many events are looked for at a time.
 const EVENTS: usize = 1_000;
+/// How many events of a tag are looked at in one go, where only one is looked for.
+pub(crate) const LOOKED_FOR: usize = 32;
 /// How many bytes of events are read at a time.
 const READ_BYTES: usize = 1 << 20;
 /// Events that lie no farther apart are read in one go: to read what lies between costs less than to look for the next.
@@ -203,16 +205,41 @@ impl Past {
             let mut sequences = self.view.events_of_tag_before(key, tag, end, EVENTS.min(2 * limit + 8));
             sequences.reverse();
             end = *sequences.first().ok_or(PastError::Missing(end))?;
-            let mut events = Vec::with_capacity(sequences.len());
-            self.read(&sequences, |stored| {
-                events.push(codec::decode(&stored.payload)?);
-                Ok(())
-            })?;
-            for event in events.into_iter().rev() {
+            for event in self.events(&sequences)?.into_iter().rev() {
                 items.look_at(event);
             }
         }
         Ok(items.found)
+    }
+
+    /// The newest event of a tag before `before` for which `find` gives something. It lies where it lies: the cost grows with
+    /// how many events of the tag came after it.
+    pub(crate) fn newest_of_tag<T>(
+        &self,
+        key: &StreamKey,
+        tag: &TagName,
+        mut before: u64,
+        mut find: impl FnMut(&Recorded) -> Option<T>,
+    ) -> Result<Option<T>, PastError> {
+        loop {
+            let mut sequences = self.view.events_of_tag_before(key, tag, before, LOOKED_FOR);
+            sequences.reverse();
+            let Some(oldest) = sequences.first() else { return Ok(None) };
+            before = *oldest;
+            if let Some(found) = self.events(&sequences)?.iter().rev().find_map(&mut find) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Events by their sequences, which ascend.
+    fn events(&self, sequences: &[u64]) -> Result<Vec<Recorded>, PastError> {
+        let mut events = Vec::with_capacity(sequences.len());
+        self.read(sequences, |stored| {
+            events.push(codec::decode(&stored.payload)?);
+            Ok(())
+        })?;
+        Ok(events)
     }
 
     /// One event.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 
-use tagtrail_api::v1::{HistoryEntry, HistoryItem, ListEntriesRequest};
+use tagtrail_api::v1::{GetStatusRequest, HistoryEntry, HistoryItem, ListEntriesRequest};
 
 use self::search::{Search, Step, Verdict};
 use crate::commands::history::Pages;
@@ -25,9 +25,11 @@ Each image is tested once. Without a COMMAND you are asked on the terminal. A CO
   TAGTRAIL_IMAGE       its digest
   TAGTRAIL_REFERENCE   where to pull it
   TAGTRAIL_SEQUENCE    the event that brought it to the tag
-  TAGTRAIL_STREAM, TAGTRAIL_TAG
+  TAGTRAIL_NAMESPACE, TAGTRAIL_STREAM, TAGTRAIL_TAG
 It answers by its exit code, as with 'git bisect run': 0 is good, 125 cannot be tested, any other up to 127 is bad; from 128 \
 on, or killed by a signal, it ends the search.
+
+bisect itself exits with 0 if it has found the move, and with 2 if only images that cannot be tested are left.
 
   tagtrail bisect app:prod --good 'last tuesday 14:00' -- ./selftest.sh";
 
@@ -58,7 +60,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     if place.tag.is_empty() {
         place.tag = "latest".into();
     }
-    let bad = args.bad.unwrap_or(When::Now);
+    let bad = match args.bad {
+        None | Some(When::Now) => head(context).await?,
+        Some(bad) => bad,
+    };
     in_order(args.good, bad)?;
     let name = place.shown(&context.namespace);
     let row = row(&place, &name, args.good, bad, context).await?;
@@ -79,6 +84,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         };
         search.tell(at, verdict);
     }
+}
+
+/// Now, as a moment that stays: what moves while the search goes on is no part of it.
+async fn head(context: &Context) -> Result<When, Failure> {
+    let client = context.client()?;
+    let answer = client.admin().get_status(GetStatusRequest {}).await;
+    Ok(When::Sequence(answer.map_err(|status| client.refusal(&status))?.into_inner().projected))
 }
 
 /// What a tag pointed to between two moments.
@@ -202,6 +214,7 @@ fn tested(
         .env("TAGTRAIL_IMAGE", &image.image)
         .env("TAGTRAIL_REFERENCE", &image.docker_image_reference)
         .env("TAGTRAIL_SEQUENCE", sequence.to_string())
+        .env("TAGTRAIL_NAMESPACE", &place.namespace)
         .env("TAGTRAIL_STREAM", &place.stream)
         .env("TAGTRAIL_TAG", &place.tag)
         .status();
@@ -280,7 +293,9 @@ fn one_of(name: &str, row: &Row, places: &[usize], context: &mut Context) -> Res
     let moves: Vec<HistoryEntry> = places.iter().rev().map(|at| row.moves[at - 1].clone()).collect();
     context
         .print(&format!("One of these moves brought the first bad image of {name}:\n\n{}", table(&moves)))?;
-    Err(Failure::client("only images that cannot be tested are left: the first bad one could not be told"))
+    Err(Failure::Undecided(
+        "only images that cannot be tested are left: the first bad one could not be told".into(),
+    ))
 }
 
 /// Moves as `tagtrail history` shows them.
@@ -322,6 +337,7 @@ mod tests {
         check(&format!("test $TAGTRAIL_IMAGE = {}", image.image), Verdict::Good);
         check(&format!("test $TAGTRAIL_REFERENCE = {}", image.docker_image_reference), Verdict::Good);
         check("test $TAGTRAIL_SEQUENCE/$TAGTRAIL_STREAM:$TAGTRAIL_TAG = 7/app:live", Verdict::Good);
+        check("test $TAGTRAIL_NAMESPACE = prod", Verdict::Good);
         check("exit 125", Verdict::Skip);
         check("false", Verdict::Bad);
         let refused = |words: &[&str]| {

@@ -35,8 +35,7 @@ pub(super) fn check(draft: &Draft<'_>, terms: &HoldTerms) -> Result<(), Refusal>
 
 pub(super) fn release(draft: &mut Draft<'_>, tag: &TagName, expired: bool) -> Result<(), Refusal> {
     let now = draft.context.now;
-    let stream = draft.life();
-    let state = stream.and_then(|stream| stream.tags.get(tag));
+    let state = draft.state.tag(tag);
     let hold = state.and_then(|state| state.hold.as_ref());
     if expired {
         // Meanwhile it may have been released, deleted, or held for longer.
@@ -44,7 +43,7 @@ pub(super) fn release(draft: &mut Draft<'_>, tag: &TagName, expired: bool) -> Re
             return Ok(());
         }
     } else if state.is_none() {
-        return Err(Refusal::no_tag(draft.key, tag.as_str(), stream.is_some()));
+        return Err(Refusal::no_tag(draft.key, tag.as_str(), draft.life().is_some()));
     } else if hold.is_none() {
         return Err(Refusal::Usage(format!("\"{}:{tag}\" is not held", draft.key.name)));
     }

@@ -180,8 +180,10 @@ impl<'i> Plan<'i> {
                         TagSpec { generation: if renewed { next } else { old.generation }, ..spec }
                     }
                 };
-                let wanted = if held { old.is_some_and(TagSpec::is_importable) } else { changed };
-                let spec = (old != Some(&spec) && (!held || wanted)).then_some(spec);
+                // A held tag would have moved, unless it follows something else than a registry.
+                let wanted = if held { old.is_none_or(TagSpec::is_importable) } else { changed };
+                let own = old.is_some_and(TagSpec::is_importable);
+                let spec = (old != Some(&spec) && (!held || own)).then_some(spec);
                 Self { target, spec, item: wanted.then_some(item), new_failure: false, held }
             }
             Err(failure) => {

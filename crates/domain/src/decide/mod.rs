@@ -227,7 +227,7 @@ impl<'a> Draft<'a> {
     fn expect_image(&self, tag: &str, expect: Option<&Expectation>) -> Result<(), Refusal> {
         let Some(expect) = expect else { return Ok(()) };
         let tag_name = TagName::parse(tag).ok();
-        let current = tag_name.and_then(|tag| self.life()?.tags.get(&tag)?.current.as_ref());
+        let current = tag_name.and_then(|tag| self.state.points_to(&tag));
         let fits = match expect {
             Expectation::Nothing => current.is_none(),
             Expectation::Image(image) => current.is_some_and(|c| c.item.image.as_ref() == Some(image)),
@@ -253,7 +253,7 @@ impl<'a> Draft<'a> {
     }
 
     fn refuse_held(&self, tag: &TagName) -> Result<(), Refusal> {
-        let state = self.life().and_then(|stream| stream.tags.get(tag));
+        let state = self.state.tag(tag);
         let Some(hold) = state.and_then(|state| state.hold.as_ref()) else { return Ok(()) };
         let why =
             if hold.terms.reason.is_empty() { String::new() } else { format!(" ({})", hold.terms.reason) };
@@ -273,7 +273,7 @@ impl<'a> Draft<'a> {
     }
 
     fn spec(&self, tag: &TagName) -> Option<&TagSpec> {
-        self.life()?.tags.get(tag)?.spec.as_ref()
+        self.state.tag(tag)?.spec.as_ref()
     }
 
     fn happen(&mut self, fact: Fact) {
@@ -302,7 +302,7 @@ impl<'a> Draft<'a> {
     /// Adds an item to a tag's history by OpenShift's rule (spec §2.6). Gives whether the newest item is another
     /// one now, by any of its parts.
     fn add_item(&mut self, tag: &TagName, item: HistoryItem, cause: MoveCause, copied_from: u64) -> bool {
-        let current = self.life().and_then(|s| s.tags.get(tag)).and_then(|t| t.current.clone());
+        let current = self.state.points_to(tag).cloned();
         let change = match &current {
             None => HistoryChange::Added,
             Some(current) => {
@@ -340,7 +340,7 @@ impl<'a> Draft<'a> {
     /// tag stays, and an event says once what it would have moved to. Gives whether the tag's newest item is another one
     /// now.
     fn arrive(&mut self, tag: &TagName, item: HistoryItem, cause: MoveCause, copied_from: u64) -> bool {
-        let state = self.life().and_then(|stream| stream.tags.get(tag));
+        let state = self.state.tag(tag);
         let Some(hold) = state.and_then(|state| state.hold.as_ref()) else {
             return self.add_item(tag, item, cause, copied_from);
         };
@@ -357,8 +357,7 @@ impl<'a> Draft<'a> {
     /// Lets an alias point to what the tag it follows points to, and what follows the alias as well.
     fn catch_up(&mut self, tag: &TagName) {
         let followed = self.spec(tag).and_then(|spec| spec.source.as_ref()?.followed_tag(self.key));
-        let current =
-            followed.as_ref().and_then(|followed| self.stream().tags.get(followed)?.current.clone());
+        let current = followed.as_ref().and_then(|followed| self.state.points_to(followed).cloned());
         if let (Some(followed), Some(Current { item, sequence })) = (followed, current)
             && self.arrive(tag, item, MoveCause::Alias(followed), sequence)
         {
@@ -373,7 +372,7 @@ impl<'a> Draft<'a> {
         let mut seen: BTreeSet<TagName> = moved.iter().cloned().collect();
         let mut queue = VecDeque::from(moved);
         while let Some(source) = queue.pop_front() {
-            let Some(current) = self.stream().tags.get(&source).and_then(|t| t.current.clone()) else {
+            let Some(current) = self.state.points_to(&source).cloned() else {
                 continue;
             };
             for tag in followers.get(&source).into_iter().flatten() {

@@ -212,9 +212,7 @@ fn item_from_source(
         return Err(inner_error(key, wish, &format!("Not found: \"{}\"", source.name)));
     }
     let found = if source.kind == SourceKind::ImageStreamTag {
-        let life = from.life.as_ref();
-        let tag = TagName::parse(&id).ok();
-        tag.and_then(|tag| life?.tags.get(&tag)?.current.clone())
+        TagName::parse(&id).ok().and_then(|tag| from.points_to(&tag).cloned())
     } else {
         let mut found = world.find_image(&stream, &id);
         let unfit = |why: String| {

@@ -29,7 +29,6 @@ pub(crate) struct Wish {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // A few hundred exist at a time.
 enum What {
     Plain(Box<Command>),
     Import {

@@ -59,8 +59,7 @@ impl Background {
     /// The event that put a hold on its tag.
     fn held_by(&self, ending: &Ending) -> u64 {
         let state = self.view.stream(&ending.key);
-        let tag = state.life.as_ref().and_then(|stream| stream.tags.get(&ending.tag));
-        tag.and_then(|tag| tag.hold.as_ref()).map_or(0, |hold| hold.sequence)
+        state.tag(&ending.tag).and_then(|tag| tag.hold.as_ref()).map_or(0, |hold| hold.sequence)
     }
 }
 

@@ -24,7 +24,7 @@ impl Services {
             expect: check(convert::expectation(&request.expected_image))?,
         };
         let before = self.view.stream(&key);
-        let replaced = before.life.as_ref().and_then(|stream| stream.tags.get(&tag)?.hold.as_ref());
+        let replaced = before.tag(&tag).and_then(|tag| tag.hold.as_ref());
         let replaced = replaced.map(to_proto::hold);
         let written = self.write(&key, command, origin).await?;
         // To a repeat the hold before is this one.
@@ -82,6 +82,5 @@ pub(super) fn terms(
 
 /// What a tag points to.
 fn item(state: &StreamState, tag: &TagName) -> Option<v1::HistoryItem> {
-    let current = state.life.as_ref()?.tags.get(tag)?.current.as_ref()?;
-    Some(to_proto::history_item(&current.item))
+    state.points_to(tag).map(|current| to_proto::history_item(&current.item))
 }

@@ -119,8 +119,7 @@ impl Services {
         if let (Some(finished), Some(created)) = (finished(events), imported_at(written)) {
             let from_repository = !finished.repository.is_empty();
             for outcome in &finished.outcomes {
-                let spec = state.life.as_ref().and_then(|s| s.tags.get(&outcome.tag));
-                let source = spec.and_then(|tag| tag.spec.as_ref()?.source.as_ref());
+                let source = state.tag(&outcome.tag).and_then(|tag| tag.spec.as_ref()?.source.as_ref());
                 let reference = source.and_then(|source| ImageReference::parse(&source.name).ok());
                 let (image, failure) = match (&outcome.result, &reference) {
                     (Ok(digest), Some(from)) => {
@@ -162,7 +161,7 @@ fn show_stream<H: Histories>(
 /// The hold because of which an import did not move a tag.
 fn hold(state: &StreamState, tag: &str) -> Option<v1::Hold> {
     let tag = tagtrail_domain::TagName::parse(tag).ok()?;
-    state.life.as_ref()?.tags.get(&tag)?.hold.as_ref().map(to_proto::hold)
+    state.tag(&tag)?.hold.as_ref().map(to_proto::hold)
 }
 
 /// When an import was recorded.
@@ -188,7 +187,7 @@ fn failure(
         Fact::ImportFailed { tag: failed, failure, .. } if failed == tag => Some(failure),
         _ => None,
     });
-    let shown = state.life.as_ref().and_then(|stream| stream.tags.get(tag)?.condition.as_ref());
+    let shown = state.tag(tag).and_then(|tag| tag.condition.as_ref());
     match in_run.or(shown.map(|condition| &condition.failure)) {
         Some(failure) => to_proto::failure(failure),
         None => to_proto::failure(&tagtrail_domain::Failure {

@@ -1,11 +1,12 @@
 //! Several tags at once, of whatever streams: all of them or none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tagtrail_api::v1;
 use tagtrail_domain::command::SetTag;
 use tagtrail_domain::tag::{Entries, ImportPolicy, ReferencePolicy, SourceKind};
-use tagtrail_domain::{Command, Event, Fact, HistoryItem, StreamKey, StreamState, TagName, World, limits};
+use tagtrail_domain::{Command, Event, Fact, StreamKey, StreamState, TagName, limits};
 use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Status};
 
@@ -61,7 +62,7 @@ impl Services {
             let (from, to) = match moves.get(&(key, tag)) {
                 Some(moved) => (moved.previous.clone(), Some(moved.item.clone())),
                 None => {
-                    let item = item(&*self.after(key, written)?, tag);
+                    let item = self.after(key, written)?.points_to(tag).map(|current| current.item.clone());
                     (item.clone(), item)
                 }
             };
@@ -77,21 +78,14 @@ impl Services {
     }
 
     /// A stream after what was written; for a repeat, as it was then.
-    fn after(
-        &self,
-        key: &StreamKey,
-        written: Option<&Written>,
-    ) -> Result<std::sync::Arc<StreamState>, Status> {
+    fn after(&self, key: &StreamKey, written: Option<&Written>) -> Result<Arc<StreamState>, Status> {
         match written.filter(|written| written.repeated) {
-            Some(written) => Ok(self.stream_until(key, written.sequence() + 1)?.stream(key)),
+            Some(written) => {
+                self.past().state_at(key, written.sequence()).map_err(|error| errors::past(&error))
+            }
             None => Ok(self.view.stream(key)),
         }
     }
-}
-
-/// What a tag points to.
-fn item(state: &StreamState, tag: &TagName) -> Option<HistoryItem> {
-    Some(state.life.as_ref()?.tags.get(tag)?.current.as_ref()?.item.clone())
 }
 
 /// What a promotion wishes: that a tag points to what another one points to now.

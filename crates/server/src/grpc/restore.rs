@@ -86,10 +86,13 @@ impl Services {
     /// The last event before the command that deleted a tag, or the stream, last.
     fn before_deletion(&self, key: &StreamKey, tag: Option<&TagName>) -> Result<u64, Status> {
         let deletion = match tag {
-            Some(tag) => self.newest(key, tag, u64::MAX, ends)?.ok_or_else(|| no_tag(key, tag.as_str()))?,
-            None => self.stream_deletion(key)?,
+            Some(tag) => {
+                let run = |recorded: &Recorded| ends(recorded).then_some(recorded.run);
+                self.newest(key, tag, u64::MAX, run)?.ok_or_else(|| no_tag(key, tag.as_str()))?
+            }
+            None => self.stream_deletion(key)?.run,
         };
-        Ok(deletion.run.first_sequence - 1)
+        Ok(deletion.first_sequence - 1)
     }
 
     fn stream_deletion(&self, key: &StreamKey) -> Result<Recorded, Status> {

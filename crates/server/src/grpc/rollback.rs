@@ -12,9 +12,6 @@ use tonic::{Request, Status};
 use super::{Services, check, errors, holds, opened, result};
 use crate::convert;
 
-/// How many events of a tag are looked at at a time.
-const EVENTS: usize = 100;
-
 impl Services {
     pub(super) async fn roll_back(
         &self,
@@ -89,9 +86,8 @@ impl Services {
 
     /// The event that had brought the image of a restored tag to it, before it was deleted.
     fn brought_by(&self, key: &StreamKey, restored: &TagRestored) -> Result<u64, Status> {
-        let brings = |recorded: &Recorded| pointed(recorded).is_some();
-        let event = self.newest(key, &restored.tag, restored.as_of + 1, brings)?;
-        Ok(event.map_or(0, |recorded| recorded.sequence))
+        let brought = self.newest(key, &restored.tag, restored.as_of + 1, pointed)?;
+        Ok(brought.map_or(0, |current| current.sequence))
     }
 
     /// What a tag pointed to right after the command that an event belongs to.
@@ -108,9 +104,11 @@ impl Services {
                 run.first_sequence + u64::from(run.length)
             }
         };
-        let decides = |recorded: &Recorded| pointed(recorded).is_some() || ends(recorded);
-        let event = self.newest(key, tag, end, decides)?;
-        event.as_ref().and_then(pointed).ok_or_else(|| {
+        let decides = |recorded: &Recorded| match pointed(recorded) {
+            None if !ends(recorded) => None,
+            pointed => Some(pointed),
+        };
+        self.newest(key, tag, end, decides)?.flatten().ok_or_else(|| {
             refuse(format!("\"{}:{tag}\" pointed to nothing at sequence {sequence}", key.name))
         })
     }
@@ -119,9 +117,8 @@ impl Services {
     fn with_image(&self, key: &StreamKey, tag: &TagName, prefix: &str) -> Result<Current, Status> {
         let fits =
             |current: &Current| current.item.image.as_ref().is_some_and(|image| image.matches_prefix(prefix));
-        let found =
-            self.newest(key, tag, u64::MAX, |recorded| pointed(recorded).is_some_and(|c| fits(&c)))?;
-        let found = found.as_ref().and_then(pointed).filter(|_| !prefix.is_empty()).ok_or_else(|| {
+        let found = self.newest(key, tag, u64::MAX, |recorded| pointed(recorded).filter(fits))?;
+        let found = found.filter(|_| !prefix.is_empty()).ok_or_else(|| {
             let (name, path) = (format!("{}:{tag}", key.name), format!("{key}:{tag}"));
             refuse(format!(
                 "\"{name}\" has never pointed to an image {prefix}; 'tagtrail history {path}' shows what it has pointed to"
@@ -131,9 +128,7 @@ impl Services {
             return Ok(found);
         }
         let other = |current: &Current| fits(current) && current.item.image != found.item.image;
-        let second =
-            self.newest(key, tag, u64::MAX, |recorded| pointed(recorded).is_some_and(|c| other(&c)))?;
-        match second.as_ref().and_then(pointed) {
+        match self.newest(key, tag, u64::MAX, |recorded| pointed(recorded).filter(other))? {
             None => Ok(found),
             Some(second) => {
                 let image = |current: Current| current.item.image.map(|i| i.to_string()).unwrap_or_default();
@@ -143,27 +138,15 @@ impl Services {
         }
     }
 
-    /// The newest event of a tag before `before` that fits.
-    pub(super) fn newest(
+    /// What the newest event of a tag before `before` tells of which `find` wants to hear.
+    pub(super) fn newest<T>(
         &self,
         key: &StreamKey,
         tag: &TagName,
-        mut before: u64,
-        fits: impl Fn(&Recorded) -> bool,
-    ) -> Result<Option<Recorded>, Status> {
-        loop {
-            let sequences = self.view.events_of_tag_before(key, tag, before, EVENTS);
-            for sequence in &sequences {
-                let recorded = self.event(*sequence)?;
-                if fits(&recorded) {
-                    return Ok(Some(recorded));
-                }
-            }
-            match sequences.last() {
-                Some(last) if sequences.len() == EVENTS => before = *last,
-                _ => return Ok(None),
-            }
-        }
+        before: u64,
+        find: impl FnMut(&Recorded) -> Option<T>,
+    ) -> Result<Option<T>, Status> {
+        self.past().newest_of_tag(key, tag, before, find).map_err(|error| errors::past(&error))
     }
 
     pub(super) fn event(&self, sequence: u64) -> Result<Recorded, Status> {

@@ -81,7 +81,7 @@ impl TagService for Services {
         let tag = TagName::parse(&request.tag).ok();
         let command = Command::DeleteTag { tag: request.tag, expect };
         let written = self.write(&key, command, origin).await?;
-        let held = || before.life.as_ref()?.tags.get(&tag?)?.hold.as_ref().map(to_proto::hold);
+        let held = || before.tag(&tag?)?.hold.as_ref().map(to_proto::hold);
         let hold = if written.repeated { None } else { held() };
         Ok(Response::new(v1::DeleteTagResponse { result: Some(result(&written)), hold }))
     }
@@ -184,8 +184,9 @@ impl Services {
 
     /// The present image of a tag, if it has one.
     fn image_of(&self, state: &StreamState, tag: &TagName) -> Result<Option<v1::Image>, Status> {
-        let current = state.life.as_ref().and_then(|stream| stream.tags.get(tag)?.current.as_ref());
-        let Some(digest) = current.and_then(|current| current.item.image.as_ref()) else { return Ok(None) };
+        let Some(digest) = state.points_to(tag).and_then(|current| current.item.image.as_ref()) else {
+            return Ok(None);
+        };
         self.images.find(digest, false).map_err(|error| errors::no_bytes(&error))
     }
 

@@ -317,7 +317,8 @@ impl Past {
             if before <= oldest {
                 return;
             }
-            let events = self.view.events_of_tag_before(&span.stream, &span.tag, before, super::LOOKED_FOR);
+            let events =
+                self.view.events_of_tag_before(&span.stream, &span.tag, before, crate::past::LOOKED_FOR);
             let Some(last) = events.last() else { return };
             before = *last;
             newest.extend(events.iter().copied().filter(|sequence| *sequence >= oldest));

@@ -20,14 +20,13 @@ mod why;
 
 use tagtrail_api::v1;
 use tagtrail_api::v1::history_service_server::HistoryService;
+use tagtrail_domain::event::Recorded;
 use tagtrail_domain::{StreamKey, TagName};
+use tagtrail_event_log::codec::to_proto;
 use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors};
 use crate::past::{Past, PastError};
-
-/// How many events of a tag are looked at in one go, where only one is looked for.
-const LOOKED_FOR: usize = 32;
 
 #[tonic::async_trait]
 impl HistoryService for Services {
@@ -70,25 +69,6 @@ impl HistoryService for Services {
 }
 
 impl Past {
-    /// The newest event of a tag before `before` for which `find` gives something.
-    fn newest_of_tag<T>(
-        &self,
-        key: &StreamKey,
-        tag: &TagName,
-        mut before: u64,
-        mut find: impl FnMut(v1::Event) -> Option<T>,
-    ) -> Result<Option<T>, PastError> {
-        loop {
-            let mut sequences = self.view.events_of_tag_before(key, tag, before, LOOKED_FOR);
-            sequences.reverse();
-            let Some(oldest) = sequences.first() else { return Ok(None) };
-            before = *oldest;
-            if let Some(found) = self.told(&sequences)?.into_iter().rev().find_map(&mut find) {
-                return Ok(Some(found));
-            }
-        }
-    }
-
     /// What a tag pointed to before an event.
     fn pointed_to(
         &self,
@@ -96,7 +76,9 @@ impl Past {
         tag: &TagName,
         before: u64,
     ) -> Result<Option<v1::HistoryItem>, PastError> {
-        let pointing = |event: v1::Event| entry::pointing(&event).map(|pointing| pointing.item.cloned());
+        let pointing = |recorded: &Recorded| {
+            entry::pointing(&to_proto::event(recorded)).map(|pointing| pointing.item.cloned())
+        };
         Ok(self.newest_of_tag(key, tag, before, pointing)?.flatten())
     }
 }

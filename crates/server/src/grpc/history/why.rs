@@ -4,7 +4,7 @@ use tagtrail_api::kind::Kind;
 use tagtrail_api::v1;
 use tagtrail_api::v1::event::Fact;
 use tagtrail_domain::{Refusal, TagName};
-use tagtrail_event_log::codec::DecodeError;
+use tagtrail_event_log::codec::{DecodeError, to_proto};
 use tonic::Status;
 
 use super::entry::{self, Open};
@@ -42,7 +42,7 @@ impl Services {
         };
         let missing = || errors::refused(&Refusal::no_tag(&key, &request.tag, state.life.is_some()));
         let tag = TagName::parse(&request.tag).map_err(|_| missing())?;
-        let tag_state = state.life.as_ref().and_then(|stream| stream.tags.get(&tag)).ok_or_else(missing)?;
+        let tag_state = state.tag(&tag).ok_or_else(missing)?;
         let current = tag_state.current.as_ref().ok_or_else(|| {
             let text = format!("\"{}:{tag}\" does not point to an image", key.name);
             errors::refused(&Refusal::Usage(text))
@@ -75,7 +75,8 @@ impl Past {
         let wanted = step.wanted.or_else(|| entry::brings(&event).first().map(name));
         let before = if let Some(Fact::TagRestored(restored)) = &event.fact {
             let (key, tag) = (stream_of(&event.namespace, &event.stream), tag_of(&restored.tag));
-            self.newest_of_tag(&key, &tag, restored.as_of_sequence + 1, |event| {
+            self.newest_of_tag(&key, &tag, restored.as_of_sequence + 1, |recorded| {
+                let event = to_proto::event(recorded);
                 let brought = entry::brings(&event).iter().any(|item| Some(name(item)) == wanted);
                 brought.then_some(event.sequence)
             })?
