@@ -1,5 +1,6 @@
 //! Watchers of a log in memory, written by the real writer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt as _;
@@ -258,8 +259,13 @@ async fn streams_are_told_as_they_were_after_each_command() {
 async fn a_snapshot_is_of_one_moment() {
     let bench = Arc::new(Bench::new(PATIENCE));
     bench.storm(80).await;
-    let writing = bench.clone();
-    let storm = tokio::spawn(async move { writing.storm(400).await });
+    let (writing, enough) = (bench.clone(), Arc::new(AtomicBool::new(false)));
+    let ends = enough.clone();
+    let storm = tokio::spawn(async move {
+        while !ends.load(Ordering::Relaxed) {
+            writing.storm(80).await;
+        }
+    });
     let mut listings = Vec::new();
     for limit in [0, 1].into_iter().cycle().take(30) {
         let request = v1::WatchRequest {
@@ -280,6 +286,7 @@ async fn a_snapshot_is_of_one_moment() {
         assert!(end.snapshot_end);
         listings.push((limit, end.sequence, listed));
     }
+    enough.store(true, Ordering::Relaxed);
     storm.await.expect("no panic");
     let passed = listings.iter().filter(|(_, position, _)| *position < bench.past.log.head()).count();
     assert!(passed > 5, "only {passed} of them were overtaken");
