@@ -449,7 +449,8 @@ pub enum NoteError {
     NotUtf8,
     /// It has a control character other than a newline.
     #[error(
-        "the note has the control character {0:#04x}: only newlines are allowed, so save it with Unix line ends and no tabs"
+        "the note has the control character {0:#04x}: only newlines are allowed, so save it with Unix line ends and no \
+         tabs"
     )]
     ControlCharacter(u8),
     /// The text of a new note does not end with a newline.
@@ -457,11 +458,15 @@ pub enum NoteError {
     NoNewline,
     /// There is no empty line with signatures after it.
     #[error(
-        "the note has no signatures: they stand after an empty line, each line starting with an em dash and ending with a newline"
+        "the note has no signatures: they stand after an empty line, each line starting with an em dash and ending with a \
+         newline"
     )]
     NoSignatures,
     /// It has more than [`MAX_SIGNATURES`].
-    #[error("the note has more than the {limit} signatures that are read: keep those of keys that somebody knows", limit = MAX_SIGNATURES)]
+    #[error(
+        "the note has more than the {limit} signatures that are read: keep those of keys that somebody knows",
+        limit = MAX_SIGNATURES
+    )]
     TooManySignatures,
     /// A line after the text is not a signature.
     #[error(

@@ -202,8 +202,8 @@ fn parse_index(groups: &str) -> Result<u64, TileError> {
 pub enum TileError {
     /// The path has another form.
     #[error(
-        "this is not the path of a tile: write `tile/<level or entries>/<index>`, the index in groups of three digits, all \
-         but the last after an `x`, and `.p/<width>` only for a partial tile"
+        "this is not the path of a tile: write `tile/<level or entries>/<index>`, the index in groups of three \
+         digits, all but the last after an `x`, and `.p/<width>` only for a partial tile"
     )]
     Path,
     /// No such level may be named.

@@ -4,6 +4,8 @@
 
 mod merkle;
 mod notes;
+mod policies;
 mod random;
+mod receipts;
 mod support;
 mod tiles;

@@ -6,23 +6,12 @@ use tagtrail_transparency::note::{
 };
 use tagtrail_transparency::{Checkpoint, Note, SigningKey, VerifierKey, hash};
 
+use crate::support::{LOG, LOG_KEY, key, signing};
+
 /// The example of the specification, and of golang.org/x/mod/sumdb/note.
 const EXAMPLE_KEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
 const EXAMPLE: &str = "This is an example message.\n\n— example.com/foo \
     Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
-
-const LOG_KEY: &str = "example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx";
-const LOG: &str = "example.com/log/testdata\n15\nrKbDipCvhuX1GZ7g5BBe8sA6BbJ7ja/1nk427v383cs=\n\n\
-    — example.com/log/testdata \
-    M9e0luh4jTG+UMBqOUo9/q+yAEvx1ilBEniMvjf1zfcBOhg+CKubMt53MvIt/uEWP6zdkdIQzd/fmwlM/dlPWF74ewI=\n";
-
-fn key(vkey: &str) -> VerifierKey {
-    vkey.parse().unwrap()
-}
-
-fn signing(name: &str, seed: u8) -> SigningKey {
-    SigningKey::from_seed(name, &[seed; 32]).unwrap()
-}
 
 #[test]
 fn the_example_of_the_specification() {

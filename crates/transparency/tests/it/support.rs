@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use tagtrail_transparency::hash::{self, Hash};
-use tagtrail_transparency::{Frontier, Hashes};
+use tagtrail_transparency::{Frontier, Hashes, SigningKey, VerifierKey};
 
 /// The eight entries of the reference tree of transparency-dev/merkle (`testonly`).
 pub(crate) const REFERENCE: [&[u8]; 8] = [
@@ -22,6 +22,31 @@ pub(crate) const LITTLE_LOG: [&str; 15] = [
     "one", "two", "three", "four", "five", "six", "seven", "eit", "nain", "ten", "ileven", "twelf",
     "threeten", "fourten", "fivten",
 ];
+
+/// The key of that log.
+pub(crate) const LOG_KEY: &str =
+    "example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx";
+
+/// Its checkpoint with all fifteen entries.
+pub(crate) const LOG: &str = "example.com/log/testdata\n15\nrKbDipCvhuX1GZ7g5BBe8sA6BbJ7ja/1nk427v383cs=\n\n\
+    — example.com/log/testdata \
+    M9e0luh4jTG+UMBqOUo9/q+yAEvx1ilBEniMvjf1zfcBOhg+CKubMt53MvIt/uEWP6zdkdIQzd/fmwlM/dlPWF74ewI=\n";
+
+/// The key of a witness, and its cosignature of that checkpoint: made with another implementation of Ed25519, from a
+/// seed of 32 times 7.
+pub(crate) const WITNESS_KEY: &str =
+    "witness.example.com/w1+8122a5ab+BOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs";
+pub(crate) const COSIGNATURE: &str = "— witness.example.com/w1 \
+    gSKlqwAAAABkGFDLvzPVBugxcc/Tl1ynGkL1WsBzKf/V1zMZkodEQ/E4V3rpqbhV++xDmskcc1voKX8sRJ8AsNXt+I7c/4Xhd/cHAw==";
+pub(crate) const COSIGNED_AT: u64 = 1_679_315_147;
+
+pub(crate) fn key(vkey: &str) -> VerifierKey {
+    vkey.parse().unwrap()
+}
+
+pub(crate) fn signing(name: &str, seed: u8) -> SigningKey {
+    SigningKey::from_seed(name, &[seed; 32]).unwrap()
+}
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
