@@ -155,8 +155,8 @@ pub fn verify_subtree_inclusion(
 /// Checks that the tree of `to` entries with the root `to_root` goes on from the tree of `from` entries with the root
 /// `from_root`.
 ///
-/// From the empty tree there is nothing to check, which is not the same as a check that went well: it is refused, as
-/// RFC 9162 section 2.1.4.2 does, unless both trees are empty.
+/// From the empty tree there is nothing to check, which is not the same as a check that went well: it is refused, unless
+/// both trees are empty. (RFC 9162 section 2.1.4 has no proof from it.)
 pub fn verify_consistency(
     from: u64,
     to: u64,

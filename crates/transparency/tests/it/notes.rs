@@ -158,6 +158,20 @@ fn only_known_keys_count() {
     assert!(error.starts_with("the signature of example.com/0 (key "), "one of two is wrong: {error}");
 }
 
+/// The key of the Go checksum database: its base64 has a `+` too.
+#[test]
+fn a_key_is_split_at_the_first_two_signs() {
+    let vkey = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8";
+    let known = key(vkey);
+    assert_eq!((known.name(), known.key_type()), ("sum.golang.org", KeyType::Ed25519));
+    assert_eq!(known.to_string(), vkey);
+    assert_eq!(
+        key(&vkey.replace("033de0ae", "033DE0AE")),
+        known,
+        "the digits of an id have two cases, and one meaning"
+    );
+}
+
 #[test]
 fn what_is_no_key() {
     for (vkey, error) in [
