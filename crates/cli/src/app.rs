@@ -181,20 +181,21 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, Unread> {
 
 fn execute(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
+    let given = |value: Option<String>| value.filter(|text| !text.is_empty());
+    let actor = given(global.actor).unwrap_or_else(context::user_at_host);
     let command = match command {
-        Command::Serve(args) => return serve::run(args),
+        Command::Serve(args) => return serve::run(args, actor),
         Command::Client(command) => command,
     };
     let file = match config::path() {
         Some(path) => ClientFile::load(&path).map_err(Failure::client)?,
         None => ClientFile::default(),
     };
-    let given = |value: Option<String>| value.filter(|text| !text.is_empty());
     let write = WriteOptions {
         request_id: global.request_id.unwrap_or_default(),
         expected_revision: global.expect_revision,
         reason: global.reason.unwrap_or_default(),
-        actor: given(global.actor).unwrap_or_else(context::user_at_host),
+        actor,
     };
     let server = given(global.server).or(file.server).unwrap_or_else(|| DEFAULT_SERVER.into());
     let namespace = given(global.namespace).or(file.namespace).unwrap_or_else(|| DEFAULT_NAMESPACE.into());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tagtrail_api::v1;
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
+use tagtrail_api::v1::audit_service_client::AuditServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::history_service_client::HistoryServiceClient;
 use tagtrail_api::v1::image_service_client::ImageServiceClient;
@@ -123,6 +124,10 @@ impl Client {
     service! {
         /// The log.
         events, EventServiceClient
+    }
+    service! {
+        /// What proves the log.
+        audits, AuditServiceClient
     }
     service! {
         /// For operators.

@@ -1,6 +1,7 @@
 //! Flags as `oc` reads them, where that is not how clap does.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,9 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command, Error};
 use prost_types::Timestamp;
+use tagtrail_api::v1::{GetInclusionProofRequest, WriteResult};
 
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::moment::{self, When};
 use crate::places;
@@ -48,6 +51,48 @@ pub(crate) struct Until {
     /// Release it after so long, such as 2h or 3days
     #[arg(id = "span", long = "for", value_name = "DURATION", value_parser = span)]
     span: Option<Duration>,
+}
+
+// As above.
+#[derive(clap::Args)]
+pub(crate) struct Receipt {
+    /// Keep a receipt in this file: what proves to anybody that the log has this event, without asking the server again
+    /// (see 'audit check'). Waits until a checkpoint covers it, about a second
+    #[arg(id = "receipt", long = "receipt", value_name = "FILE.tlog-proof")]
+    file: Option<PathBuf>,
+}
+
+impl Receipt {
+    /// Refuses a receipt for several writes: a file holds one.
+    ///
+    /// # Errors
+    /// [`Failure::Client`].
+    pub(crate) fn for_writes(&self, count: usize) -> Result<(), Failure> {
+        match self.file {
+            Some(_) if count > 1 => Err(Failure::client("--receipt goes with one image stream or tag at a time")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the receipt for what was written, if one is wished. The write stays, whatever becomes of that.
+    ///
+    /// # Errors
+    /// [`Failure::Client`], with how to ask for it again.
+    pub(crate) async fn keep(&self, written: Option<&WriteResult>, client: &Client) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let sequence = match written.map(|written| written.sequence) {
+            Some(sequence) if sequence > 0 => sequence,
+            _ => return Err(Failure::client("there is no receipt: nothing had to change, so nothing was written")),
+        };
+        let without = |why: String| {
+            Failure::client(format!(
+                "it is done (sequence {sequence}), but there is no receipt: {why}; ask again with 'tagtrail audit prove {sequence}'"
+            ))
+        };
+        let answer = client.audits().get_inclusion_proof(GetInclusionProofRequest { sequence }).await;
+        let answer = answer.map_err(|status| without(client.why(&status)))?.into_inner();
+        std::fs::write(file, answer.receipt).map_err(|error| without(format!("{}: {error}", file.display())))
+    }
 }
 
 /// Reads how long a hold is to last.

@@ -32,6 +32,37 @@ pub struct Config {
     pub docker_config_dir: Option<PathBuf>,
     /// Where events are published to. `None`: nowhere.
     pub nats: Option<Nats>,
+    /// How the log proves itself.
+    pub audit: Audit,
+    /// Who accepts that events are lost, and why. `None`: nobody does.
+    pub accept_rollback: Option<Accepted>,
+}
+
+/// How the log proves itself.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// What the log's name begins with; its id follows. It stays as long as the log lives.
+    pub name: String,
+    /// The file of the key that signs. `None`: `log.key` in the data directory.
+    pub key_file: Option<PathBuf>,
+    /// The second place of the newest checkpoint. `None`: there is none.
+    pub checkpoint_copy: Option<PathBuf>,
+}
+
+impl Audit {
+    /// The file of the key that signs.
+    pub(crate) fn key_file(&self, data_dir: &Path) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| data_dir.join("log.key"))
+    }
+}
+
+/// That somebody accepts that events are lost.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What "Image Repository" shows.
@@ -92,6 +123,8 @@ pub struct Overrides {
     pub allow_unauthenticated: bool,
     /// `--nats-url`.
     pub nats_url: Option<String>,
+    /// `--accept-rollback`.
+    pub accept_rollback: Option<Accepted>,
 }
 
 /// Why the configuration cannot be used.
@@ -137,6 +170,15 @@ struct File {
     import: ImportSection,
     registry: Vec<RegistrySection>,
     nats: NatsSection,
+    audit: AuditSection,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct AuditSection {
+    name: Option<String>,
+    key_file: Option<PathBuf>,
+    checkpoint_copy: Option<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -169,7 +211,7 @@ struct RegistrySection {
 }
 
 /// The tables and the single keys that an environment variable may set: `TAGTRAIL_<TABLE>__<KEY>`, `TAGTRAIL_<KEY>`.
-const TABLES: [&str; 3] = ["repository", "import", "nats"];
+const TABLES: [&str; 4] = ["repository", "import", "nats", "audit"];
 const KEYS: [&str; 4] = ["data_dir", "listen", "http_listen", "allow_unauthenticated"];
 
 impl Config {
@@ -201,8 +243,11 @@ impl Config {
         }
         let home =
             variable("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(".docker"));
+        let data_dir = overrides.data_dir.or(file.data_dir).unwrap_or_else(|| "tagtrail-data".into());
         Ok(Self {
-            data_dir: overrides.data_dir.or(file.data_dir).unwrap_or_else(|| "tagtrail-data".into()),
+            audit: file.audit.check(&data_dir)?,
+            accept_rollback: overrides.accept_rollback,
+            data_dir,
             listen,
             http_listen,
             repository: file.repository,
@@ -211,6 +256,33 @@ impl Config {
             docker_config_dir: variable("DOCKER_CONFIG").filter(|d| !d.is_empty()).map(Into::into).or(home),
             nats: file.nats.check(overrides.nats_url)?,
         })
+    }
+}
+
+impl AuditSection {
+    fn check(self, data_dir: &Path) -> Result<Audit, ConfigError> {
+        let name = self.name.unwrap_or_else(|| "tagtrail".into());
+        let fits = |c: char| c.is_ascii_alphanumeric() || ".-_/:".contains(c);
+        if name.is_empty() || name.len() > 200 || name.ends_with('/') || !name.chars().all(fits) {
+            return Err(ConfigError::Content {
+                place: "audit.name".into(),
+                reason: format!(
+                    "\"{name}\" cannot begin the name of a log: give the address of the log without https://, such as \"tagtrail.example.com/log\""
+                ),
+            });
+        }
+        let beside = || {
+            // The directory's own name, whatever it was called by.
+            let whole = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+            let name = whole.file_name()?.to_str()?.to_owned() + ".checkpoint";
+            Some(whole.with_file_name(name))
+        };
+        let checkpoint_copy = match self.checkpoint_copy {
+            Some(path) if path.as_os_str().is_empty() => None,
+            Some(path) => Some(path),
+            None => beside(),
+        };
+        Ok(Audit { name, key_file: self.key_file, checkpoint_copy })
     }
 }
 

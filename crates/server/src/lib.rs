@@ -13,11 +13,13 @@
 //! | `work`       | what is to be done without anybody asking                           |
 //! | `publishing` | how far publishing to NATS is                                      |
 //! | `background` | doing it: imports that were asked for, and checks                   |
+//! | `audit`      | the log proves itself: the tree over it, and signed checkpoints     |
 //! | `images`     | images as people see them                                           |
 //! | `convert`    | the words of the wire                                               |
 //! | `grpc`       | the services, a file each; alone knows status codes                 |
-//! | `http`       | `/metrics`, `/healthz`, `/readyz`                                   |
+//! | `http`       | `/metrics`, `/healthz`, `/readyz`; the log's files under `/log/`     |
 
+mod audit;
 mod background;
 pub mod config;
 mod convert;
@@ -36,5 +38,5 @@ mod watch;
 mod work;
 mod writer;
 
-pub use config::{Config, ConfigError, Overrides};
+pub use config::{Accepted, Config, ConfigError, Overrides};
 pub use start::{ServeError, serve};

@@ -22,6 +22,7 @@ const COUNTERS: &[(&str, &str)] = &[
 /// What is so at the moment.
 const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_head_sequence", "The newest durable sequence."),
+    ("tagtrail_signed_sequence", "Up to where the newest checkpoint covers the log."),
     ("tagtrail_pending_imports", "Streams that are imported or wait for it."),
     ("tagtrail_checked_tags", "Tags on the schedule, and failed ones that are tried again."),
     ("tagtrail_published_sequence", "Up to where events were published to NATS."),
@@ -127,4 +128,9 @@ pub(crate) fn watchers(more: f64) {
 
 pub(crate) fn watcher_cut_off() {
     counter!("tagtrail_watchers_cut_off_total").increment(1);
+}
+
+/// A checkpoint over so many events.
+pub(crate) fn signed(size: u64) {
+    gauge!("tagtrail_signed_sequence").set(size as f64);
 }

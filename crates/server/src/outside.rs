@@ -12,6 +12,14 @@ pub(crate) struct Outside {
     fresh_id: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
 }
 
+/// 32 bytes that nobody can guess, for a key.
+pub(crate) fn secret() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
 impl Outside {
     /// The machine's clock and random numbers.
     #[must_use]

@@ -56,6 +56,9 @@ pub enum ServeError {
     /// The read model cannot be made.
     #[error(transparent)]
     View(#[from] ViewError),
+    /// The log cannot be proved.
+    #[error("cannot prove the log: {0}")]
+    Audit(#[from] crate::audit::OpenError),
     /// The importer's configuration is wrong.
     #[error(transparent)]
     Importer(#[from] tagtrail_importer::ConfigError),
@@ -96,7 +99,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let importer = importer(&config)?;
     // First of all, so that a second server on the same directory hears that, and not of a port that is taken.
-    let (log, mut findings) = open_log(&config, &outside).await?;
+    if let Some(accepted) = &config.accept_rollback {
+        crate::audit::go_on(&config, accepted, &outside).await?;
+    }
+    let (log, created, mut findings) = open_log(&config, &outside).await?;
     let grpc_listener = listen(config.listen).await?;
     let http_listener = listen(config.http_listen).await?;
     // Where port 0 was asked for, these say which one it became.
@@ -130,6 +136,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         outside.clone(),
         config.import.max_images_per_repository,
     );
+    let audit = open_audit(&config, log.clone(), created).await?;
+    findings.extend(audit.findings.iter().cloned());
     let past = Past { log: log.clone(), view: view.clone() };
     let watches = Watches::new(past, config.repository.clone(), stopped.clone(), PATIENCE);
     let publishing = Publishing::of(&config, log.clone(), outside.clone());
@@ -144,6 +152,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         work: work.clone(),
         publishing: publishing.clone(),
         writer: writer.clone(),
+        audit: audit.audit.clone(),
         watches: watches.clone(),
         outside: outside.clone(),
         started,
@@ -174,6 +183,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             .await
     });
     let watched = crate::http::routes(metrics, work.clone(), publishing.clone(), is_ready.clone());
+    let watched = watched.merge(crate::audit::routes(audit.audit.clone()));
     let http = axum::serve(http_listener, watched).with_graceful_shutdown(turned_true(stopped.clone()));
     let http = tokio::spawn(async move { http.await });
 
@@ -190,9 +200,15 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let writer_thread = queue
         .start(commits, outside.clone(), internal_registry, alive)
         .map_err(system("cannot start the writer"))?;
+    // A log that does not go on from what was signed is only read: nothing is added to it, and nobody is told of it as if it did.
+    let goes_on = audit.audit.suspended().is_none();
     let background = Background { work, view: view.clone(), importing, writer: writer.clone(), outside };
-    let background = tokio::spawn(background.run(stopped.clone()));
-    let publishing = match publishing {
+    let background = match goes_on {
+        true => tokio::spawn(background.run(stopped.clone())),
+        false => tokio::spawn(async {}),
+    };
+    let signing = audit.start(stopped.clone());
+    let publishing = match publishing.filter(|_| goes_on) {
         Some(publishing) => publishing.start(&config, watches.tail().follow(), stopped),
         None => tokio::spawn(async {}),
     };
@@ -216,7 +232,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     // New requests are turned away; those under way may end.
     let deadline = tokio::time::Instant::now() + GRACE;
     let grpc = tokio::spawn(until_answered(flattened(grpc), is_underway));
-    for mut task in [flattened(background), flattened(publishing), flattened(http), flattened(grpc)] {
+    for mut task in
+        [background, publishing, signing].map(flattened).into_iter().chain([flattened(http), flattened(grpc)])
+    {
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
             tracing::warn!("something was still under way after {GRACE:?} and was cut off");
             task.abort();
@@ -254,7 +272,10 @@ fn importer(config: &Config) -> Result<Importer, ServeError> {
 }
 
 /// Opens the log, mends what can be mended, and says what it found.
-async fn open_log(config: &Config, outside: &Outside) -> Result<(Arc<SledLog>, Vec<String>), ServeError> {
+pub(crate) async fn open_log(
+    config: &Config,
+    outside: &Outside,
+) -> Result<(Arc<SledLog>, bool, Vec<String>), ServeError> {
     let mut options = Options::new(LogId::from_bytes(outside.fresh_bits()));
     options.progress = Some(Box::new(|done, all| {
         if done.is_multiple_of(100_000) {
@@ -270,7 +291,24 @@ async fn open_log(config: &Config, outside: &Outside) -> Result<(Arc<SledLog>, V
         tracing::warn!("{finding}");
     }
     tracing::info!(id = %report.id, head = report.head, created = report.created, "log open");
-    Ok((Arc::new(log), findings))
+    Ok((Arc::new(log), report.created, findings))
+}
+
+/// Opens what proves the log, and brings it up to it.
+pub(crate) async fn open_audit(
+    config: &Config,
+    log: Arc<SledLog>,
+    created: bool,
+) -> Result<crate::audit::Opened, ServeError> {
+    let config = config.clone();
+    let open = move || crate::audit::Audit::open(&config, log, created, crate::outside::secret);
+    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = opened.map_err(|error| system("cannot hash the log")(std::io::Error::other(error)))?;
+    let opened = opened?;
+    for finding in &opened.findings {
+        tracing::warn!("{finding}");
+    }
+    Ok(opened)
 }
 
 /// What is to be told of the read model, if anything.
@@ -303,6 +341,11 @@ fn remove_leftovers(data_dir: &Path) {
     }
 }
 
+/// Brings the read model up to the log.
+pub(crate) async fn catch_up_whole(view: Arc<View>, log: Arc<SledLog>) -> Result<(), ServeError> {
+    catch_up(view, log, Arc::new(AtomicBool::new(true))).await
+}
+
 /// Brings the read model up to the log, in steps, so that a signal in the meantime is heard.
 async fn catch_up(view: Arc<View>, log: Arc<SledLog>, going_on: Arc<AtomicBool>) -> Result<(), ServeError> {
     let steps = move || -> Result<(), ViewError> {
@@ -329,6 +372,7 @@ impl Interceptor for Gate {
 
 fn routes(services: Services, gate: Gate) -> Routes {
     use v1::admin_service_server::AdminServiceServer;
+    use v1::audit_service_server::AuditServiceServer;
     use v1::event_service_server::EventServiceServer;
     use v1::history_service_server::HistoryServiceServer;
     use v1::image_service_server::ImageServiceServer;
@@ -360,6 +404,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
         .add_service(gated!(ImageServiceServer))
         .add_service(gated!(SecretServiceServer))
         .add_service(gated!(EventServiceServer))
+        .add_service(gated!(AuditServiceServer))
         .add_service(gated!(AdminServiceServer))
 }
 
@@ -450,6 +495,6 @@ fn remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
-fn system(doing: &'static str) -> impl Fn(std::io::Error) -> ServeError {
+pub(crate) fn system(doing: &'static str) -> impl Fn(std::io::Error) -> ServeError {
     move |source| ServeError::System { doing, source }
 }

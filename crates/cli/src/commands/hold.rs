@@ -4,7 +4,7 @@ use tagtrail_api::v1::{HistoryItem, Hold, HoldRequest, HoldResponse, ReleaseRequ
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::{Expect, Until};
+use crate::flags::{Expect, Receipt, Until};
 use crate::places::Place;
 use crate::print::age::rfc3339;
 use crate::print::history::pointed_to;
@@ -31,6 +31,8 @@ pub(crate) struct HoldArgs {
     until: Until,
     #[command(flatten)]
     expect: Expect,
+    #[command(flatten)]
+    receipt: Receipt,
 }
 
 /// Release tags that are held.
@@ -61,6 +63,7 @@ pub(crate) async fn hold(args: HoldArgs, context: &mut Context) -> Result<(), Fa
     let answer = client.tags().hold(request).await.map_err(|status| client.refusal(&status))?;
     let answer = answer.into_inner();
     context.print(&held(&name, &answer, until.as_ref().map(rfc3339).as_deref()))?;
+    args.receipt.keep(answer.result.as_ref(), &client).await?;
     match answer.replaced.filter(|before| before.held_by != context.write.actor) {
         Some(before) => context.warn(&note(&before)),
         None => Ok(()),

@@ -6,7 +6,7 @@ use tagtrail_domain::{ImageReference, Interval};
 use crate::commands::tag::{import_mode, reference_policy};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::on_off;
+use crate::flags::{Receipt, on_off};
 use crate::k8s;
 use crate::print::age::Now;
 use crate::print::image::{self, Presentation};
@@ -49,6 +49,8 @@ pub(crate) struct Args {
     /// Print the image stream instead: name, json or yaml
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
+    #[command(flatten)]
+    receipt: Receipt,
 }
 
 /// Imports.
@@ -97,6 +99,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         (Some("yaml"), Some(stream)) => context.print(&yaml::document(&k8s::image_stream(stream)))?,
         (Some(_), _) => context.print(&format!("imagestream.image.openshift.io/{name}\n"))?,
     }
+    args.receipt.keep(answer.result.as_ref(), &client).await?;
     for note in notes(&answer, &name) {
         context.warn(&note)?;
     }

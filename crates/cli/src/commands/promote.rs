@@ -9,6 +9,7 @@ use tagtrail_domain::{Digest, limits};
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::flags::Receipt;
 use crate::places::{Place, expectation, namespaced};
 use crate::print::history::pointed_to;
 
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     /// Only check, change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    receipt: Receipt,
 }
 
 /// Promotes.
@@ -56,10 +59,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         write: Some(context.write_options(0)),
     };
     let answer = client.tags().promote(request).await.map_err(|status| client.refusal(&status))?;
-    for (wish, tag) in wishes.iter().zip(&answer.into_inner().tags) {
+    let answer = answer.into_inner();
+    for (wish, tag) in wishes.iter().zip(&answer.tags) {
         context.print(&message(wish, tag, args.dry_run, &context.namespace))?;
     }
-    Ok(())
+    args.receipt.keep(answer.result.as_ref(), &client).await
 }
 
 /// One tag that is to be promoted.

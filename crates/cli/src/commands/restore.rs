@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::At;
+use crate::flags::{At, Receipt};
 use crate::moment::MOMENTS;
 use crate::places::Place;
 use crate::print::age::rfc3339;
@@ -25,6 +25,8 @@ pub(crate) struct Args {
     /// Only check, change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    receipt: Receipt,
 }
 
 /// Brings something back.
@@ -47,7 +49,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             _ => failure,
         }
     })?;
-    context.print(&message(&place, &answer.into_inner(), args.dry_run, &context.namespace))
+    let answer = answer.into_inner();
+    context.print(&message(&place, &answer, args.dry_run, &context.namespace))?;
+    args.receipt.keep(answer.result.as_ref(), &client).await
 }
 
 /// What to do about what is there already.

@@ -6,7 +6,7 @@ use tagtrail_api::v1::{RollbackRequest, RollbackResponse};
 use crate::commands::hold::HOLDS;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::{Expect, Until};
+use crate::flags::{Expect, Receipt, Until};
 use crate::places::{Place, beginning_of_digest};
 use crate::print::age::rfc3339;
 use crate::print::history::pointed_to;
@@ -29,6 +29,8 @@ pub(crate) struct Args {
     until: Until,
     #[command(flatten)]
     expect: Expect,
+    #[command(flatten)]
+    receipt: Receipt,
     /// Only check, change nothing
     #[arg(long)]
     dry_run: bool,
@@ -51,8 +53,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     };
     let until = request.expires_at;
     let answer = client.tags().rollback(request).await.map_err(|status| client.refusal(&status))?;
-    let until = until.as_ref().map(rfc3339);
-    context.print(&message(&name, &answer.into_inner(), until.as_deref(), args.dry_run))
+    let (answer, until) = (answer.into_inner(), until.as_ref().map(rfc3339));
+    context.print(&message(&name, &answer, until.as_deref(), args.dry_run))?;
+    args.receipt.keep(answer.result.as_ref(), &client).await
 }
 
 /// Reads where to go back to. Digits alone are a sequence.

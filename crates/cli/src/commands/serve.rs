@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use tagtrail_server::{Config, Overrides};
+use tagtrail_server::{Accepted, Config, Overrides};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// Publish every change to this NATS server: nats://127.0.0.1:4222 [default: nowhere]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
+    /// Accept that events are lost which a signed checkpoint covers: the log goes on under a new id, and its next event tells
+    /// who has accepted this (--as, or TAGTRAIL_ACTOR) and why
+    #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    accept_rollback: Option<String>,
     /// How to write the server's own log: `text` for people, `json` for machines
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -42,7 +46,7 @@ enum LogFormat {
 }
 
 /// Serves until it is told to stop. `RUST_LOG` says how much is told on the way.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args, actor: String) -> Result<(), Failure> {
     start_logging(args.log_format);
     let overrides = Overrides {
         data_dir: args.data_dir,
@@ -50,6 +54,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         http_listen: args.http_listen,
         allow_unauthenticated: args.allow_unauthenticated,
         nats_url: args.nats_url,
+        accept_rollback: args.accept_rollback.map(|reason| Accepted { by: actor, reason }),
     };
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

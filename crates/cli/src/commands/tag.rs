@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tagtrail_api::v1::{
-    DeleteTagRequest, ImportMode, ImportPolicy, ReferencePolicy, SetTagRequest, SetTagResponse, SourceKind,
+    DeleteTagRequest, DeleteTagResponse, ImportMode, ImportPolicy, ReferencePolicy, SetTagRequest, SetTagResponse, SourceKind,
     TagSource,
 };
 use tagtrail_domain::{ImageReference, Interval, TagName};
@@ -14,7 +14,7 @@ use tagtrail_domain::{ImageReference, Interval, TagName};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::flags::Expect;
+use crate::flags::{Expect, Receipt};
 use crate::kinds::stream_and_tag;
 use crate::places::namespaced;
 
@@ -55,6 +55,8 @@ pub(crate) struct Args {
     import_mode: Option<String>,
     #[command(flatten)]
     expect: Expect,
+    #[command(flatten)]
+    receipt: Receipt,
     /// Wait until the import has ended, at most this long
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
@@ -81,6 +83,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     let destinations = destinations.map_err(Failure::client)?;
     context.expect_writes(destinations.len())?;
+    args.receipt.for_writes(destinations.len())?;
     for (index, destination) in destinations.iter().enumerate() {
         set(&args, &source, destination, index, &client, context).await?;
     }
@@ -321,6 +324,7 @@ async fn set(
     let answer = client.tags().set_tag(request).await.map_err(|status| client.refusal(&status))?.into_inner();
     let shown = shown_source(source, answer.source.as_ref());
     context.print(&message(args, destination, &context.namespace, &shown))?;
+    args.receipt.keep(answer.result.as_ref(), client).await?;
     match args.wait {
         Some(wait) => outcome(&answer, &destination.text, wait),
         None => Ok(()),
@@ -376,6 +380,7 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
         return Err(flaw);
     }
     context.expect_writes(destinations.len())?;
+    args.receipt.for_writes(destinations.len())?;
     let client = context.client()?;
     for (index, destination) in destinations.iter().enumerate() {
         // Only here a tag that is not written is the usual one.
@@ -392,7 +397,7 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
             write: Some(context.write_options(index)),
         };
         let answer = client.tags().delete_tag(request).await.map_err(|status| client.refusal(&status))?;
-        let hold = answer.into_inner().hold;
+        let DeleteTagResponse { hold, result } = answer.into_inner();
         context.print(&format!("Deleted tag {}/{}.\n", destination.namespace, destination.text))?;
         if let Some(hold) = hold {
             let why = if hold.reason.is_empty() { String::new() } else { format!(" ({})", hold.reason) };
@@ -401,6 +406,7 @@ async fn delete(args: &Args, context: &mut Context) -> Result<(), Failure> {
                 hold.held_by
             ))?;
         }
+        args.receipt.keep(result.as_ref(), &client).await?;
     }
     Ok(())
 }

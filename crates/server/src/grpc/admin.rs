@@ -49,6 +49,7 @@ impl AdminService for Services {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             findings: self.findings.to_vec(),
+            audit: Some(self.audit.status()),
             pending_imports: self.work.pending.size() as u64,
             last_event_at: (head > 0).then(|| to_proto::timestamp(self.view.recorded_at())),
         }))

@@ -13,6 +13,7 @@ use tagtrail_publisher::RepublishError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::audit::AuditError;
 use crate::moment::MomentError;
 use crate::past::PastError;
 use crate::secrets::SecretError;
@@ -87,6 +88,22 @@ pub(super) fn not_republished(error: &RepublishError) -> Status {
             status(Code::Unavailable, "UNAVAILABLE", ("", String::new()), error.to_string())
         }
     }
+}
+
+pub(super) fn not_proven(error: &AuditError) -> Status {
+    match error {
+        AuditError::Suspended(_) => read_only(error.to_string()),
+        AuditError::OutOfRange(text) => out_of_range(text.clone()),
+        AuditError::Malformed(text) => usage(text.clone()),
+        AuditError::NotReady => not_ready(),
+        AuditError::Log(error) => unreadable(error),
+        AuditError::Tree(_) => internal(error),
+    }
+}
+
+/// The log does not go on from what was signed.
+pub(super) fn read_only(why: String) -> Status {
+    status(Code::FailedPrecondition, "READ_ONLY", ("", String::new()), why)
 }
 
 pub(super) fn unreadable(error: &ReadError) -> Status {

@@ -1,6 +1,7 @@
 //! The services of `proto/tagtrail/v1/services.proto`, a file each.
 
 mod admin;
+mod audit;
 pub(crate) mod errors;
 mod events;
 mod history;
@@ -31,6 +32,7 @@ use tagtrail_projection::View;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::convert::Shown;
 use crate::images::Images;
@@ -55,6 +57,7 @@ pub(crate) struct Services {
     /// `None`: nothing is published.
     pub(crate) publishing: Option<Arc<Publishing>>,
     pub(crate) writer: Writer,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) watches: Watches,
     pub(crate) outside: Outside,
     pub(crate) started: Instant,
@@ -82,6 +85,9 @@ impl Services {
         wishes: Vec<(StreamKey, Command)>,
         origin: Origin,
     ) -> Result<Written, Status> {
+        if let Some(why) = self.audit.suspended() {
+            return Err(errors::read_only(format!("nothing can be written: {why}")));
+        }
         let first = wishes[0].0.clone();
         let written = self.writer.write(Write { wishes, origin }).await;
         let written = written.map_err(|error| errors::not_written(&error))?;

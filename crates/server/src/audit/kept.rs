@@ -1,0 +1,160 @@
+//! The newest checkpoint, kept in two places: beside the log, and where a restored copy of the log does not bring an older one.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use tagtrail_event_log::tree::TreeFiles;
+use tagtrail_transparency::{Checkpoint, Note, SigningKey};
+
+use super::root;
+
+/// The newest checkpoint's name in the data directory.
+pub(super) const BESIDE: &str = "checkpoint";
+
+/// The places in which the newest checkpoint is kept.
+pub(super) struct Kept {
+    places: Vec<Place>,
+}
+
+struct Place {
+    path: PathBuf,
+    /// What stood there last, as far as this server knows. `None`: nothing.
+    held: Option<Vec<u8>>,
+    /// What may stand there instead, since the disk failed in the middle.
+    perhaps: Option<Vec<u8>>,
+    /// Why it could not be read.
+    unreadable: Option<String>,
+}
+
+/// Why a checkpoint was not kept.
+pub(super) enum KeepError {
+    /// The disk. It may be tried again.
+    Io(io::Error),
+    /// Somebody else has kept another one there.
+    Taken(PathBuf),
+}
+
+impl Kept {
+    /// Reads what is kept.
+    pub(super) fn open(data_dir: &Path, copy: Option<PathBuf>, findings: &mut Vec<String>) -> Self {
+        if copy.is_none() {
+            findings.push(
+                "the newest checkpoint is kept in the data directory only: an older copy of that directory put in its place would not be noticed; set audit.checkpoint_copy"
+                    .into(),
+            );
+        }
+        let place = |path: PathBuf| match fs::read(&path) {
+            Ok(held) => Place { path, held: Some(held), perhaps: None, unreadable: None },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Place { path, held: None, perhaps: None, unreadable: None }
+            }
+            Err(error) => {
+                let why = format!("{} cannot be read: {error}", path.display());
+                Place { path, held: None, perhaps: None, unreadable: Some(why) }
+            }
+        };
+        Self { places: [Some(data_dir.join(BESIDE)), copy].into_iter().flatten().map(place).collect() }
+    }
+
+    /// Whether nothing is kept anywhere.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.iter().all(|place| place.held.is_none() && place.unreadable.is_none())
+    }
+
+    /// Why the log does not go on from what is kept. `None`: it does.
+    pub(super) fn contradiction(&self, key: &SigningKey, tree: &TreeFiles) -> Option<String> {
+        self.places.iter().find_map(|place| place.contradiction(key, tree))
+    }
+
+    /// The largest checkpoint that is kept, as the files hold it, whoever signed it.
+    pub(super) fn newest(&self) -> Option<(Checkpoint, String)> {
+        let notes = self.places.iter().filter_map(|place| Note::parse(place.held.as_deref()?).ok());
+        let read = notes.filter_map(|note| Some((note.text().parse::<Checkpoint>().ok()?, note.to_string())));
+        read.max_by_key(|(checkpoint, _)| checkpoint.size())
+    }
+
+    /// Keeps a checkpoint, durable in every place when this returns. Never over what somebody else has put there.
+    pub(super) fn keep(&mut self, note: &str) -> Result<(), KeepError> {
+        self.places.iter_mut().try_for_each(|place| place.keep(note))
+    }
+}
+
+impl Place {
+    fn contradiction(&self, key: &SigningKey, tree: &TreeFiles) -> Option<String> {
+        let shown = self.path.display();
+        if let Some(why) = &self.unreadable {
+            return Some(format!("the checkpoint kept in {why}"));
+        }
+        let held = self.held.as_deref()?;
+        let checkpoint = match Checkpoint::open(held, &key.verifier()) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                let of = Note::parse(held).ok().and_then(|note| note.text().parse::<Checkpoint>().ok());
+                return Some(match of {
+                    Some(other) if other.origin() != key.name() => format!(
+                        "{shown} holds a checkpoint of another log, {} with {} events, and this is {}",
+                        other.origin(),
+                        other.size(),
+                        key.name()
+                    ),
+                    _ => format!("{shown} holds no checkpoint that this log's key has signed ({error})"),
+                });
+            }
+        };
+        let size = checkpoint.size();
+        if size > tree.size() {
+            return Some(format!(
+                "this log has {} events, and a checkpoint over {size} was signed ({shown}): the last {} are missing, as after an older copy was put back",
+                tree.size(),
+                size - tree.size()
+            ));
+        }
+        match root(tree, size) {
+            Ok(root) if root == *checkpoint.root() => None,
+            Ok(_) => Some(format!(
+                "the first {size} events are not those that were signed ({shown}): this is another history"
+            )),
+            Err(error) => Some(format!("the tree cannot be read: {error}")),
+        }
+    }
+
+    fn keep(&mut self, note: &str) -> Result<(), KeepError> {
+        let there = match fs::read(&self.path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(KeepError::Io(self.about(&error))),
+        };
+        // A place that was emptied holds nothing that could be forgotten; another checkpoint is another server's.
+        if there.is_some() && there != self.held && there != self.perhaps {
+            return Err(KeepError::Taken(self.path.clone()));
+        }
+        self.perhaps = Some(note.as_bytes().to_vec());
+        self.write(note).map_err(|error| KeepError::Io(self.about(&error)))?;
+        self.held = self.perhaps.take();
+        Ok(())
+    }
+
+    fn write(&self, note: &str) -> io::Result<()> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let new = self.path.with_file_name(name);
+        let mut file = File::create(&new)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        sync_parent(&self.path)
+    }
+
+    fn about(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+    }
+}
+
+/// Makes a name durable.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}

@@ -1,0 +1,248 @@
+//! The log proves itself: a Merkle tree over the stored events, and checkpoints of it that are signed.
+//!
+//! | module    | the one idea                                                                        |
+//! |-----------|-------------------------------------------------------------------------------------|
+//! | `key`     | the key that signs: made once, and kept to itself                                   |
+//! | `kept`    | the newest checkpoint, kept in two places                                           |
+//! | `signing` | the tree follows the log; once a second at most its root is signed                  |
+//! | `tiles`   | the same for everybody, as files over HTTP                                          |
+//! | `rollback`| the log goes on as another one, after somebody has accepted that events are lost    |
+//!
+//! Nothing of this is on the way of a write: an event is durable and acknowledged before the tree hears of it. A checkpoint
+//! is kept before anybody sees it, so that no start can forget what was signed.
+
+mod kept;
+mod key;
+mod rollback;
+mod signing;
+mod tiles;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tagtrail_api::v1;
+use tagtrail_event_log::tree::{self, Finding, Tree, TreeError, TreeFiles};
+use tagtrail_event_log::{Log, ReadError};
+use tagtrail_transparency::{Checkpoint, Receipt, SigningKey, hash, proof, source};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use kept::Kept;
+
+pub(crate) use rollback::go_on;
+pub(crate) use tiles::routes;
+
+/// The tree of a log, and what was signed of it.
+pub(crate) struct Audit {
+    log: Arc<dyn Log>,
+    tree: TreeFiles,
+    key: SigningKey,
+    /// The newest checkpoint. `None`: nothing is signed yet, or any more.
+    newest: watch::Sender<Option<Arc<Signed>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Why the log does not go on from what was signed. It is then only read.
+    suspended: Option<String>,
+    /// Why the newest events are not signed yet.
+    problem: Option<String>,
+}
+
+/// A signed checkpoint.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    /// What is signed.
+    pub(crate) checkpoint: Checkpoint,
+    /// The note, byte for byte.
+    pub(crate) note: String,
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuditError {
+    /// The log is not signed.
+    #[error("the log is not signed: {0}")]
+    Suspended(String),
+    /// The log does not have it.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// It cannot be asked for.
+    #[error("{0}")]
+    Malformed(String),
+    /// The server stops, or has not begun.
+    #[error("the server is starting or stopping")]
+    NotReady,
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The tree could not be read.
+    #[error("{0}; restart the server, and the tree is built anew from the log")]
+    Tree(String),
+}
+
+/// Why the log cannot be proved at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk, with the key or a checkpoint.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// What is there when the server starts: the key, and what was signed before.
+pub(crate) struct Opened {
+    pub(crate) audit: Arc<Audit>,
+    /// What is worth telling.
+    pub(crate) findings: Vec<String>,
+    tree: Tree,
+    kept: Kept,
+}
+
+impl Audit {
+    /// Brings the tree up to the log, and looks whether it goes on from what was signed before. Where it does not, nothing is
+    /// signed, and the log is only to be read.
+    pub(crate) fn open(
+        config: &Config,
+        log: Arc<dyn Log>,
+        created: bool,
+        seed: impl FnOnce() -> [u8; 32],
+    ) -> Result<Opened, OpenError> {
+        let mut findings = Vec::new();
+        let (mut tree, mended) = Tree::open(&config.data_dir, &*log)?;
+        // That the newest hashes were not synced is usual after a kill.
+        let unusual = mended.iter().filter(|finding| !matches!(finding, Finding::Unsynced { .. }));
+        findings.extend(unusual.map(ToString::to_string));
+        signing::catch_up(&mut tree, &*log)?;
+        let kept = Kept::open(&config.data_dir, config.audit.checkpoint_copy.clone(), &mut findings);
+        let origin = format!("{}/{}", config.audit.name, log.id());
+        let key = key::load(&config.audit.key_file(&config.data_dir), &origin, seed, created || kept.is_empty());
+        let (key, mut suspended) = match key {
+            Ok((key, finding)) => {
+                findings.extend(finding);
+                let suspended = kept.contradiction(&key, &tree.files());
+                (key, suspended)
+            }
+            Err(key::KeyError::Io(error)) => return Err(error.into()),
+            // Something has to stand for it. It signs nothing.
+            Err(key::KeyError::Gone(why)) => {
+                let nobody = SigningKey::from_seed(&origin, &[0; 32]).map_err(std::io::Error::other)?;
+                (nobody, Some(why))
+            }
+        };
+        if let Some(why) = &mut suspended {
+            why.push_str(
+                "; the log is only read. Put back what is missing, or, if the loss is to be accepted, start once with --accept-rollback: the log then goes on under a new id, and its next event tells of this",
+            );
+            findings.push(format!("nothing is written or signed: {why}"));
+        }
+        let audit = Arc::new(Self {
+            log,
+            tree: tree.files(),
+            key,
+            newest: watch::Sender::new(None),
+            state: Mutex::new(State { suspended, problem: None }),
+        });
+        Ok(Opened { audit, findings, tree, kept })
+    }
+
+    /// Why the log is only read. `None`: it takes events.
+    pub(crate) fn suspended(&self) -> Option<String> {
+        self.lock().suspended.clone()
+    }
+
+    /// How it is, in the words of the wire.
+    pub(crate) fn status(&self) -> v1::AuditStatus {
+        let State { suspended, problem } = &*self.lock();
+        let problem = suspended.as_ref().or(problem.as_ref()).cloned().unwrap_or_default();
+        v1::AuditStatus {
+            origin: self.key.name().to_owned(),
+            verifier_key: if suspended.is_some() { String::new() } else { self.key.verifier().to_string() },
+            signed: self.newest.borrow().as_ref().map_or(0, |signed| signed.checkpoint.size()),
+            problem,
+        }
+    }
+
+    /// The newest checkpoint, if there is one.
+    pub(crate) fn newest(&self) -> Option<Arc<Signed>> {
+        self.newest.borrow().clone()
+    }
+
+    /// The newest checkpoint, once it covers a sequence.
+    pub(crate) async fn covering(&self, sequence: u64) -> Result<Arc<Signed>, AuditError> {
+        let head = self.log.head();
+        if sequence > head {
+            return Err(AuditError::OutOfRange(format!("the log ends at sequence {head}; {sequence} lies beyond it")));
+        }
+        let mut newest = self.newest.subscribe();
+        loop {
+            if let Some(why) = self.suspended() {
+                return Err(AuditError::Suspended(why));
+            }
+            if let Some(signed) = &*newest.borrow_and_update()
+                && signed.checkpoint.size() >= sequence
+            {
+                return Ok(signed.clone());
+            }
+            newest.changed().await.map_err(|_| AuditError::NotReady)?;
+        }
+    }
+
+    /// The receipt for an event: that it is in the log that the checkpoint is of.
+    pub(crate) fn receipt(&self, sequence: u64, signed: &Signed) -> Result<Proven, AuditError> {
+        let index = tree::leaf_index(sequence)
+            .ok_or_else(|| AuditError::Malformed("the first event has sequence 1; there is none with 0".into()))?;
+        let size = signed.checkpoint.size();
+        let hashes = proof::inclusion(&self.tree, index, size).map_err(unproven)?;
+        let event = self.log.read(sequence, 1, usize::MAX)?.remove(0).payload;
+        let leaf = hash::leaf(&event);
+        // What is handed out holds: better no receipt than one that a stranger finds to be wrong.
+        proof::verify_inclusion(&leaf, index, size, &hashes, signed.checkpoint.root())
+            .map_err(|error| AuditError::Tree(format!("the tree does not fit event {sequence} ({error})")))?;
+        let note = tagtrail_transparency::Note::parse(signed.note.as_bytes()).expect("it was signed here");
+        let receipt = Receipt::new(index, hashes.clone(), note).with_extra(event.to_vec());
+        Ok(Proven { event, index, size, hashes, receipt: receipt.to_string() })
+    }
+
+    /// That the log of one size goes on from the log of another.
+    pub(crate) fn consistency(&self, from: u64, to: u64) -> Result<Vec<hash::Hash>, AuditError> {
+        let size = self.newest().map_or(0, |signed| signed.checkpoint.size());
+        if to > size {
+            return Err(AuditError::OutOfRange(format!("the newest checkpoint has size {size}; {to} lies beyond it")));
+        }
+        if from == 0 || from > to {
+            let text = format!("the first size, {from}, has to be between 1 and the second, {to}");
+            return Err(AuditError::Malformed(text));
+        }
+        proof::consistency(&self.tree, from, to).map_err(unproven)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An event, and what proves it.
+pub(crate) struct Proven {
+    /// As it is stored.
+    pub(crate) event: bytes::Bytes,
+    /// Its leaf's index.
+    pub(crate) index: u64,
+    /// Size of the tree.
+    pub(crate) size: u64,
+    /// The proof.
+    pub(crate) hashes: Vec<hash::Hash>,
+    /// The receipt, as a file.
+    pub(crate) receipt: String,
+}
+
+fn unproven<E: std::fmt::Display>(error: proof::ProveError<E>) -> AuditError {
+    AuditError::Tree(error.to_string())
+}
+
+/// The root of the tree at a size.
+fn root(tree: &TreeFiles, size: u64) -> Result<hash::Hash, String> {
+    source::root(tree, size).map_err(|error| error.to_string())
+}
