@@ -1,7 +1,7 @@
 //! `tagtrail status`: how the server is.
 
 use serde_json::{Map, Value};
-use tagtrail_api::v1::{GetStatusRequest, GetStatusResponse, PublisherStatus};
+use tagtrail_api::v1::{AuditStatus, GetStatusRequest, GetStatusResponse, PublisherStatus};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -53,6 +53,10 @@ fn in_words(status: &GetStatusResponse, now: Now) -> String {
         );
         text.pair("Publishing", &publishing(publisher));
     }
+    if let Some(audit) = &status.audit {
+        text.pair("Signed", &signed(audit, status.head));
+        text.pair("Log Key", &audit.verifier_key);
+    }
     text.pair("Last Event", &status.last_event_at.as_ref().map(|at| now.ago(Some(at))).unwrap_or_default());
     text.pair("Pending Imports", &status.pending_imports.to_string());
     text.pair("Findings", &status.findings.join("\n"));
@@ -75,6 +79,15 @@ fn publishing(publisher: &PublisherStatus) -> String {
     }
 }
 
+/// One line: what is wrong, or up to where the log is signed.
+fn signed(audit: &AuditStatus, head: u64) -> String {
+    match (audit.problem.as_str(), audit.signed) {
+        ("", signed) if signed == head => format!("all {head} events"),
+        ("", signed) => format!("up to {signed}"),
+        (problem, _) => problem.to_owned(),
+    }
+}
+
 fn in_json(status: &GetStatusResponse) -> Value {
     let mut object = Map::new();
     object.insert("head".into(), status.head.into());
@@ -90,6 +103,14 @@ fn in_json(status: &GetStatusResponse) -> Value {
         publishing.insert("problem".into(), publisher.problem.clone().into());
         publishing.insert("lagMs".into(), publisher.lag_ms.into());
         object.insert("publisher".into(), publishing.into());
+    }
+    if let Some(audit) = &status.audit {
+        let mut signing = Map::new();
+        signing.insert("origin".into(), audit.origin.clone().into());
+        signing.insert("verifierKey".into(), audit.verifier_key.clone().into());
+        signing.insert("signed".into(), audit.signed.into());
+        signing.insert("problem".into(), audit.problem.clone().into());
+        object.insert("audit".into(), signing.into());
     }
     object.insert("logId".into(), status.log_id.clone().into());
     object.insert("version".into(), status.version.clone().into());
@@ -124,6 +145,10 @@ mod tests {
         let published = GetStatusResponse { published: Some(11), ..status.clone() };
         assert_eq!(in_json(&published)["published"], 11);
         assert!(in_words(&status, Now::by_the_clock()).contains("Uptime:\t\t\t3s\n"));
+        let audit = |up_to, problem: &str| AuditStatus { signed: up_to, problem: problem.into(), ..Default::default() };
+        assert_eq!(signed(&audit(12, ""), 12), "all 12 events");
+        assert_eq!(signed(&audit(9, ""), 12), "up to 9");
+        assert_eq!(signed(&audit(9, "the key is gone"), 12), "the key is gone");
         let check = |connected, problem: &str, lag_ms, line: &str| {
             let publisher =
                 PublisherStatus { connected, problem: problem.into(), lag_ms, ..Default::default() };
