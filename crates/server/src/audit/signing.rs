@@ -51,7 +51,7 @@ async fn follow(mut signer: Signer, mut stop: watch::Receiver<bool>) {
         let began = Instant::now();
         let stopping = *stop.borrow();
         head.mark_unchanged();
-        let (mut back, signed) = match tokio::task::spawn_blocking(move || {
+        let (back, signed) = match tokio::task::spawn_blocking(move || {
             let signed = signer.sign();
             (signer, signed)
         })

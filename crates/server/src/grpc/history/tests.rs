@@ -67,7 +67,10 @@ impl Bench {
             Commits { log: log.clone(), view: view.clone(), tail: watches.tail(), work: work.clone() };
         let thread = queue.start(commits, outside.clone(), None, alive).expect("a thread");
         let importing = Importing::new(importer, blobs.clone(), secrets.clone(), outside.clone(), 10);
+        let config = Config { data_dir: dir.path().to_owned(), ..config };
+        let audit = Audit::open(&config, log.clone(), true, || [7; 32]).expect("opens").audit;
         let services = Services {
+            audit,
             config: Arc::new(config),
             log,
             images: Images { view: view.clone(), blobs },
