@@ -5,6 +5,9 @@
 //! | `FORMAT`   | three lines: what this is, the version of the layout, the log's identity. Written last       |
 //! | `LOCK`     | locked by the process that has the log open, and holding its process id                      |
 //! | `journal/` | see [`crate::journal`]                                                                       |
+//! | `journal.<id>/` | the journal of the log that this one goes on from, see [`crate::continuation`]           |
+//! | `journal.damaged-<n>/`, `log.damaged-<n>/` | what a repair set aside, for whoever wants to look            |
+//! | `journal.new/`, `journal.writing/` | a journal on its way; the next start finishes or removes it            |
 //! | `log/`     | the sled copy, see [`crate::sled_log`]                                                       |
 //! | `log.suspect` | stands from the moment a reader met damage in `log/` until it is rebuilt                  |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
@@ -22,6 +25,8 @@ use crate::LogId;
 use crate::files::{at, create_dir, replace};
 use crate::journal::{self, list_segments};
 
+pub(crate) mod exchange;
+
 /// The version of the layout this program writes, and the newest it can open.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -29,6 +34,7 @@ const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
 const LOCK: &str = "LOCK";
 const JOURNAL: &str = "journal";
+const SLED: &str = "log";
 const TITLE: &str = "tagtrail data directory";
 
 /// Why a directory was not taken.
@@ -90,9 +96,7 @@ impl DataDirectory {
     /// Takes a data directory, or makes one for the log `new_id` where there is nothing yet.
     pub fn take(path: &Path, new_id: LogId) -> Result<DataDirectory, DirectoryError> {
         // Look before touching anything: even a lock file is a trace in a directory that is not ours.
-        if path.exists() {
-            read_identity(path)?;
-        }
+        identity(path)?;
         create_dir(path).map_err(at(path))?;
         let lock = lock(path)?;
         // Look again: another process may have made it ours between the look and the lock.
@@ -101,6 +105,7 @@ impl DataDirectory {
             Some(id) => id,
             None => create(path, new_id)?,
         };
+        exchange::settle(path, id)?;
         Ok(DataDirectory { path: path.to_owned(), id, created: known.is_none(), _lock: lock })
     }
 
@@ -126,13 +131,18 @@ impl DataDirectory {
 
     /// Where the sled copy is.
     pub fn sled(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(SLED)
     }
 
     /// Stands while something that sled gave back was found damaged: the next start compares everything.
     pub(crate) fn suspicion(&self) -> PathBuf {
         self.path.join("log.suspect")
     }
+}
+
+/// Reads which log is in a directory, whoever has it open. `None` if there is none yet. Nothing is written.
+pub fn identity(dir: &Path) -> Result<Option<LogId>, DirectoryError> {
+    if dir.exists() { read_identity(dir) } else { Ok(None) }
 }
 
 /// Reads whose directory this is. `None` means: nobody's yet, and it may become ours.
