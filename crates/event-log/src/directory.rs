@@ -5,10 +5,14 @@
 //! | `FORMAT`   | three lines: what this is, the version of the layout, the log's identity. Written last       |
 //! | `LOCK`     | locked by the process that has the log open, and holding its process id                      |
 //! | `journal/` | see [`crate::journal`]                                                                       |
+//! | `journal.<id>/` | the journal of the log that this one goes on from, see [`crate::continuation`]           |
+//! | `journal.damaged-<n>/`, `log.damaged-<n>/` | what a repair set aside, for whoever wants to look            |
+//! | `journal.new/`, `journal.writing/` | a journal on its way; the next start finishes or removes it            |
 //! | `log/`     | the sled copy, see [`crate::sled_log`]                                                       |
 //! | `log.suspect` | stands from the moment a reader met damage in `log/` until it is rebuilt                  |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
 //! | `view/`, `secrets/` | the server's: its read model, and credentials that no event may hold                |
+//! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time              |
 //! | `published` | the server's: up to where events were published                                          |
 //!
 //! A directory without `FORMAT` is somebody else's unless it is empty, and is never written into.
@@ -18,8 +22,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::LogId;
-use crate::files::{at, create_dir, sync_dir};
+use crate::files::{at, create_dir, replace};
 use crate::journal::{self, list_segments};
+
+pub(crate) mod exchange;
 
 /// The version of the layout this program writes, and the newest it can open.
 pub const FORMAT_VERSION: u32 = 1;
@@ -28,6 +34,7 @@ const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
 const LOCK: &str = "LOCK";
 const JOURNAL: &str = "journal";
+const SLED: &str = "log";
 const TITLE: &str = "tagtrail data directory";
 
 /// Why a directory was not taken.
@@ -89,9 +96,7 @@ impl DataDirectory {
     /// Takes a data directory, or makes one for the log `new_id` where there is nothing yet.
     pub fn take(path: &Path, new_id: LogId) -> Result<DataDirectory, DirectoryError> {
         // Look before touching anything: even a lock file is a trace in a directory that is not ours.
-        if path.exists() {
-            read_identity(path)?;
-        }
+        identity(path)?;
         create_dir(path).map_err(at(path))?;
         let lock = lock(path)?;
         // Look again: another process may have made it ours between the look and the lock.
@@ -100,6 +105,7 @@ impl DataDirectory {
             Some(id) => id,
             None => create(path, new_id)?,
         };
+        exchange::settle(path, id)?;
         Ok(DataDirectory { path: path.to_owned(), id, created: known.is_none(), _lock: lock })
     }
 
@@ -125,13 +131,18 @@ impl DataDirectory {
 
     /// Where the sled copy is.
     pub fn sled(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(SLED)
     }
 
     /// Stands while something that sled gave back was found damaged: the next start compares everything.
     pub(crate) fn suspicion(&self) -> PathBuf {
         self.path.join("log.suspect")
     }
+}
+
+/// Reads which log is in a directory, whoever has it open. `None` if there is none yet. Nothing is written.
+pub fn identity(dir: &Path) -> Result<Option<LogId>, DirectoryError> {
+    if dir.exists() { read_identity(dir) } else { Ok(None) }
 }
 
 /// Reads whose directory this is. `None` means: nobody's yet, and it may become ours.
@@ -166,6 +177,11 @@ fn read_identity(dir: &Path) -> Result<Option<LogId>, DirectoryError> {
         (Some(id), None) => Ok(Some(id)),
         _ => Err(bad()),
     }
+}
+
+/// Says whose this directory is from now on.
+pub(crate) fn write_identity(dir: &Path, id: LogId) -> io::Result<()> {
+    replace(&dir.join(FORMAT), &format!("{TITLE}\nformat {FORMAT_VERSION}\nlog {id}\n"))
 }
 
 /// Something in a directory without `FORMAT` that an interrupted creation of ours does not leave.
@@ -218,13 +234,7 @@ fn create(dir: &Path, id: LogId) -> io::Result<LogId> {
         fs::remove_file(&segment.path).map_err(at(&segment.path))?;
     }
     journal::create(&journal_dir, id)?;
-    let new = dir.join(FORMAT_NEW);
-    let mut file = File::create(&new).map_err(at(&new))?;
-    write!(file, "{TITLE}\nformat {FORMAT_VERSION}\nlog {id}\n").map_err(at(&new))?;
-    file.sync_all().map_err(at(&new))?;
-    let path = dir.join(FORMAT);
-    fs::rename(&new, &path).map_err(at(&path))?;
-    sync_dir(dir)?;
+    write_identity(dir, id)?;
     Ok(id)
 }
 

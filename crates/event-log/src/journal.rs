@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::LogId;
 use crate::files::{at, sync_dir};
+use crate::{LogId, Stored};
 
 mod reader;
 mod repair;
@@ -155,6 +155,19 @@ impl Journal {
         self.length += size;
         self.next += count;
         Ok(())
+    }
+
+    /// Appends events that are in a journal already, in another place or under another identity.
+    pub(crate) fn append_stored(&mut self, group: &[Stored]) -> io::Result<()> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.append(group.iter().map(|stored| (stored.last_of_run, &stored.payload[..])))
+    }
+
+    /// The newest sequence in it.
+    pub(crate) fn head(&self) -> u64 {
+        self.next - 1
     }
 
     /// Puts a socket in the place of the file: it takes the write and refuses the sync, as a failing disk does.

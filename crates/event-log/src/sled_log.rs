@@ -110,6 +110,11 @@ impl SledLog {
         self.copy.flush().map_err(io::Error::other)
     }
 
+    /// Closes the log and keeps the directory locked.
+    pub(crate) fn into_directory(self) -> DataDirectory {
+        self.directory
+    }
+
     /// Reads from the journal what sled could not give, and says so: in the service's log, and to the next start.
     fn read_journal(
         &self,

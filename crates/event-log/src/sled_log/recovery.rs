@@ -204,10 +204,10 @@ fn mend_journal(
         let mut runs = Runs::default();
         for sequence in survey.head + 1..=sled_head {
             if let Some(group) = runs.push(fetch(sequence)?) {
-                append_group(&mut journal, &group)?;
+                journal.append_stored(&group)?;
             }
         }
-        append_group(&mut journal, &runs.finish()?)?;
+        journal.append_stored(&runs.finish()?)?;
         findings.push(Finding::JournalBehind { journal: survey.head, sled: sled_head, aside });
     }
     Ok(journal)
@@ -216,13 +216,6 @@ fn mend_journal(
 fn restored(fault: &Fault, aside: Option<PathBuf>) -> Finding {
     let from_sled = fault.missing.iter().map(|(first, last)| last - first + 1).sum();
     Finding::JournalRestored { reason: fault.reason.clone(), from_sled, aside }
-}
-
-fn append_group(journal: &mut Journal, group: &[Stored]) -> io::Result<()> {
-    if group.is_empty() {
-        return Ok(());
-    }
-    journal.append(group.iter().map(|stored| (stored.last_of_run, &stored.payload[..])))
 }
 
 /// Completes or rebuilds sled from the journal, which is whole by now.
