@@ -62,6 +62,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
                         source: plan.target.from.clone(),
                         failure: bounded(failure),
                         generation: if plan.held { draft.generation } else { next },
+                        told_since: None,
                     });
                 }
                 Err(failure.reason.clone())

@@ -110,6 +110,16 @@ fn refuse_twice(wishes: &[(StreamKey, Command)]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Events about the log itself stand under a name, which therefore no image stream can have.
+fn refuse_the_log(key: &StreamKey) -> Result<(), Refusal> {
+    if !key.is_of_log() {
+        return Ok(());
+    }
+    Err(Refusal::Malformed(format!(
+        "\"{key}\" is the name under which the log tells of itself, so no image stream can be there; choose another name"
+    )))
+}
+
 fn expect_revision(state: &StreamState, key: &StreamKey, expected: Option<u64>) -> Result<(), Refusal> {
     let actual = if state.life.is_some() { state.revision } else { 0 };
     match expected {
@@ -150,6 +160,7 @@ impl<'a> Draft<'a> {
         number: usize,
         before: Arc<StreamState>,
     ) -> Result<Self, Refusal> {
+        refuse_the_log(key)?;
         expect_revision(&before, key, context.expected_revision)?;
         let generation = before.life.as_ref().map_or(0, |stream| stream.generation);
         let state = Arc::unwrap_or_clone(before);

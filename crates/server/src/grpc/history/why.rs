@@ -110,7 +110,8 @@ impl Past {
             v1::MoveCause::Unspecified
             | v1::MoveCause::Tag
             | v1::MoveCause::Alias
-            | v1::MoveCause::Rollback => false,
+            | v1::MoveCause::Rollback
+            | v1::MoveCause::Testimony => false,
         };
         let item = moved.item.as_ref().filter(|_| imported && moved.copied_from_sequence == 0);
         let Some(item) = item else { return Ok(None) };
