@@ -10,7 +10,7 @@ use regex::Regex;
 use serde_json::Value;
 
 static RULES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
-    let age = r"(?:Less than a second|About a minute|About an hour|\d+ (?:second|minute|hour|day|week|month|year)s?) ago";
+    let age = r"(?:[Ll]ess than a second|[Aa]bout a minute|[Aa]bout an hour|\d+ (?:second|minute|hour|day|week|month|year)s?) ago";
     [
         (pattern(age), "<AGE>"),
         (pattern(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"), "<TIME>"),
