@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tagtrail_domain::event::{Actor, Event, LogContinued, Recorded, Run};
-use tagtrail_domain::{Fact, StreamKey};
+use tagtrail_domain::{Fact, StreamKey, limits};
 use tagtrail_event_log::continuation::continue_as;
 use tagtrail_event_log::{Log, LogId, SledLog, codec};
 use tagtrail_projection::View;
@@ -18,8 +18,6 @@ use crate::config::{Accepted, Config};
 use crate::outside::Outside;
 use crate::start::{ServeError, catch_up_whole, open_audit, open_log, system};
 
-/// The longest checkpoint that is told of, in bytes.
-const CHECKPOINT_BYTES: usize = 4_096;
 /// What the event says made it.
 const COMMAND: &str = "accept-rollback";
 
@@ -42,8 +40,8 @@ pub(crate) async fn go_on(config: &Config, accepted: &Accepted, outside: &Outsid
     let event = event(config, accepted, outside, &log, &opened).await?;
     close(log, opened)?;
     let new_id = LogId::from_bytes(outside.fresh_bits());
-    let (directory, bytes) = (config.data_dir.clone(), codec::encode(&event));
-    let done = tokio::task::spawn_blocking(move || continue_as(&directory, new_id, bytes)).await;
+    let (directory, bytes, head) = (config.data_dir.clone(), codec::encode(&event), event.sequence - 1);
+    let done = tokio::task::spawn_blocking(move || continue_as(&directory, new_id, head, bytes)).await;
     done.map_err(|error| system("cannot continue the log")(io::Error::other(error)))?
         .map_err(|error| system("cannot continue the log")(io::Error::other(error.to_string())))?;
     set_aside(config, &old_id.to_string()).map_err(system("cannot set the old key aside"))?;
@@ -82,7 +80,7 @@ async fn event(
     let sequence = log.head() + 1;
     let newest = opened.kept.newest();
     let (last_origin, last_checkpoint) = match newest {
-        Some((checkpoint, note)) if note.len() <= CHECKPOINT_BYTES => (checkpoint.origin().to_owned(), note),
+        Some((checkpoint, note)) if note.len() <= limits::CHECKPOINT_BYTES => (checkpoint.origin().to_owned(), note),
         Some((checkpoint, _)) => (checkpoint.origin().to_owned(), String::new()),
         None => (opened.audit.key.name().to_owned(), String::new()),
     };
@@ -103,9 +101,9 @@ async fn event(
             stream_uid: String::new(),
             generation: 0,
             fact: Fact::LogContinued(Box::new(LogContinued {
-                log_id: log.id().to_string(),
-                origin: last_origin,
-                checkpoint: last_checkpoint,
+                old_log_id: log.id().to_string(),
+                old_origin: last_origin,
+                old_checkpoint: last_checkpoint,
                 head: log.head(),
             })),
         },
