@@ -9,6 +9,7 @@
 //! | `log.suspect` | stands from the moment a reader met damage in `log/` until it is rebuilt                  |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
 //! | `view/`, `secrets/` | the server's: its read model, and credentials that no event may hold                |
+//! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time              |
 //! | `published` | the server's: up to where events were published                                          |
 //!
 //! A directory without `FORMAT` is somebody else's unless it is empty, and is never written into.
@@ -18,7 +19,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::LogId;
-use crate::files::{at, create_dir, sync_dir};
+use crate::files::{at, create_dir, replace};
 use crate::journal::{self, list_segments};
 
 /// The version of the layout this program writes, and the newest it can open.
@@ -168,6 +169,11 @@ fn read_identity(dir: &Path) -> Result<Option<LogId>, DirectoryError> {
     }
 }
 
+/// Says whose this directory is from now on.
+pub(crate) fn write_identity(dir: &Path, id: LogId) -> io::Result<()> {
+    replace(&dir.join(FORMAT), &format!("{TITLE}\nformat {FORMAT_VERSION}\nlog {id}\n"))
+}
+
 /// Something in a directory without `FORMAT` that an interrupted creation of ours does not leave.
 fn stranger(dir: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(dir).map_err(at(dir))? {
@@ -218,13 +224,7 @@ fn create(dir: &Path, id: LogId) -> io::Result<LogId> {
         fs::remove_file(&segment.path).map_err(at(&segment.path))?;
     }
     journal::create(&journal_dir, id)?;
-    let new = dir.join(FORMAT_NEW);
-    let mut file = File::create(&new).map_err(at(&new))?;
-    write!(file, "{TITLE}\nformat {FORMAT_VERSION}\nlog {id}\n").map_err(at(&new))?;
-    file.sync_all().map_err(at(&new))?;
-    let path = dir.join(FORMAT);
-    fs::rename(&new, &path).map_err(at(&path))?;
-    sync_dir(dir)?;
+    write_identity(dir, id)?;
     Ok(id)
 }
 

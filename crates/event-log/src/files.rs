@@ -1,7 +1,7 @@
 //! The few file operations whose order and syncing matter, in one place.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Makes the names in a directory durable. A file that was synced can still be lost with its name.
@@ -19,6 +19,18 @@ pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => sync_dir(Path::new(".")),
     }
+}
+
+/// Puts a small file in its place, whole and synced: whenever the power goes, it holds the old text or the new one.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let mut file = File::create(&new).map_err(at(&new))?;
+    file.write_all(text.as_bytes()).map_err(at(&new))?;
+    file.sync_all().map_err(at(&new))?;
+    fs::rename(&new, path).map_err(at(path))?;
+    sync_dir(path.parent().expect("a file has a directory"))
 }
 
 /// The first free name `<path>.damaged-<n>`.

@@ -7,6 +7,7 @@
 //! | [`frame`]       | one event as it stands on the disk: version, flags, sequence, checksum, payload    |
 //! | [`journal`]     | plain append-only files; its `fdatasync` is the commit point                       |
 //! | [`sled_log`]    | the log that serves: the journal and an indexed sled copy, each rebuilding the other |
+//! | [`tree`]        | the Merkle tree over the events, in plain files: what checkpoints and proofs are made of |
 //! | [`directory`]   | the data directory: whose it is, and who has it open                               |
 //! | [`durable`]     | makes sled's `flush` reach the disk, and proves it at start                        |
 //! | [`memory`]      | the same log without a disk, for tests                                             |
@@ -37,9 +38,11 @@ pub mod journal;
 pub mod memory;
 mod page;
 pub mod sled_log;
+pub mod tree;
 
 pub use memory::MemoryLog;
 pub use sled_log::{OpenError, OpenReport, Options, SledLog};
+pub use tree::{Tree, TreeFiles};
 
 /// The largest payload of one event, in bytes. An event is a fact about one tag, not a place for files.
 pub const MAX_PAYLOAD_BYTES: usize = 60 * 1024;
