@@ -160,7 +160,9 @@ impl Checker {
         in_run(length > 0, "it says that its run has no events")?;
         let Some(open) = &self.run else {
             in_run(first_sequence == recorded.sequence, "the run before it is whole, and it begins none")?;
-            rule(recorded.caused_by < recorded.sequence, || "it is said to be caused by a later event".into())?;
+            rule(recorded.caused_by < recorded.sequence, || {
+                "it is said to be caused by a later event".into()
+            })?;
             let again = !recorded.request_id.is_empty() && self.requests.contains(&recorded.request_id);
             return rule(!again, || {
                 format!("the request \"{}\" was carried out before", recorded.request_id)
@@ -169,7 +171,13 @@ impl Checker {
         let first = &open.first;
         in_run(recorded.run == first.run, "the run before it is not whole")?;
         let envelope = |of: &Recorded| {
-            (of.recorded_at, of.actor.clone(), of.request_digest.clone(), of.caused_by, of.traceparent.clone())
+            (
+                of.recorded_at,
+                of.actor.clone(),
+                of.request_digest.clone(),
+                of.caused_by,
+                of.traceparent.clone(),
+            )
         };
         let same = envelope(recorded) == envelope(first)
             && (&recorded.reason, &recorded.command, &recorded.request_id)
@@ -182,7 +190,10 @@ impl Checker {
         let generation = recorded.event.generation;
         let open = self.run.as_ref();
         if let Some(run) = open {
-            in_run(!run.left.contains(&recorded.stream), "the events of its stream do not stand together in its run")?;
+            in_run(
+                !run.left.contains(&recorded.stream),
+                "the events of its stream do not stand together in its run",
+            )?;
         }
         let chunk = open.map(|run| &run.chunk).filter(|chunk| chunk.stream == recorded.stream);
         let before = match chunk {
@@ -198,7 +209,9 @@ impl Checker {
             None => state.life.as_ref().map(|stream| stream.generation),
         };
         match before {
-            None => rule(generation == 1, || format!("a new stream begins with generation 1, not {generation}"))?,
+            None => {
+                rule(generation == 1, || format!("a new stream begins with generation 1, not {generation}"))?
+            }
             Some(before) => {
                 rule((before..=before + 1).contains(&generation), || {
                     format!("it says generation {generation}, and its stream was at {before}")
@@ -214,7 +227,8 @@ impl Checker {
             reasoned(left)?;
         }
         if let Fact::TagHeld { tag, terms } = &recorded.event.fact {
-            let as_before = state.tag(tag).and_then(|tag| tag.hold.as_ref()).is_some_and(|hold| hold.terms == *terms);
+            let as_before =
+                state.tag(tag).and_then(|tag| tag.hold.as_ref()).is_some_and(|hold| hold.terms == *terms);
             let back = chunk.is_some_and(|chunk| chunk.rolled_back.as_ref() == Some(tag));
             rule(!as_before || back, || format!("{tag} was held on the same terms already"))?;
         }
@@ -284,15 +298,21 @@ impl Checker {
         let image = item.image.as_ref().map(|image| self.images.get(image).copied());
         let reference = self.references.get(&item.reference).copied();
         let first = self.brought.partition_point(|brought| brought.sequence < copied_from);
-        let there = self.brought[first..].iter().take_while(|brought| brought.sequence == copied_from).any(|brought| {
-            let same_image = brought.image.map(Some) == image;
-            match cause {
-                MoveCause::Alias(_) | MoveCause::Rollback => same_image && Some(brought.reference) == reference,
-                // The image may have been there by several references.
-                _ => same_image,
-            }
-        });
-        rule(there, || format!("event {copied_from}, from which it takes its image, brought no such image to any tag"))
+        let there = self.brought[first..].iter().take_while(|brought| brought.sequence == copied_from).any(
+            |brought| {
+                let same_image = brought.image.map(Some) == image;
+                match cause {
+                    MoveCause::Alias(_) | MoveCause::Rollback => {
+                        same_image && Some(brought.reference) == reference
+                    }
+                    // The image may have been there by several references.
+                    _ => same_image,
+                }
+            },
+        );
+        rule(there, || {
+            format!("event {copied_from}, from which it takes its image, brought no such image to any tag")
+        })
     }
 
     /// What follows a tag gets what that tag points to.
@@ -308,7 +328,9 @@ impl Checker {
         let tag = recorded.event.fact.tag();
         let spec = tag.and_then(|tag| state.tag(tag)?.spec.as_ref());
         let follows = spec.and_then(|spec| spec.source.as_ref()?.followed_tag(&recorded.stream));
-        rule(follows.as_ref() == Some(followed), || format!("it moved with {followed}, which it does not follow"))?;
+        rule(follows.as_ref() == Some(followed), || {
+            format!("it moved with {followed}, which it does not follow")
+        })?;
         let current = state.points_to(followed);
         let same = current.is_some_and(|current| {
             current.sequence == copied_from
@@ -321,7 +343,8 @@ impl Checker {
         let Recorded { sequence, recorded_at, stream, event, .. } = recorded;
         let state = self.streams.entry(stream.clone()).or_default();
         let before = state.life.as_ref().map(|stream| stream.generation);
-        *state = apply(std::mem::take(state), event, Position { sequence: *sequence, recorded_at: *recorded_at });
+        *state =
+            apply(std::mem::take(state), event, Position { sequence: *sequence, recorded_at: *recorded_at });
         self.sequence = *sequence;
         self.recorded_at = Some(*recorded_at);
         match &event.fact {
@@ -452,7 +475,8 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
     let (now, generation) = (recorded.recorded_at, recorded.event.generation);
     let tag_state = |tag: &TagName| stream.tags.get(tag).map(AsRef::as_ref);
     let there = |tag: &TagName| {
-        tag_state(tag).ok_or_else(|| Broken::Rule(format!("there is no tag {tag} in {} then", recorded.stream)))
+        tag_state(tag)
+            .ok_or_else(|| Broken::Rule(format!("there is no tag {tag} in {} then", recorded.stream)))
     };
     let room = |tag: &TagName| {
         rule(stream.tags.contains_key(tag) || stream.tags.len() < limits::TAGS_PER_STREAM, || {
@@ -479,7 +503,9 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
         }
         Fact::TagDeleted { tag, had_spec, last } => {
             let state = there(tag)?;
-            rule(*had_spec == state.spec.is_some(), || format!("whether {tag} had a spec is not as it says"))?;
+            rule(*had_spec == state.spec.is_some(), || {
+                format!("whether {tag} had a spec is not as it says")
+            })?;
             let current = state.current.as_ref().map(|current| &current.item);
             rule(last.as_ref() == current, || format!("{tag} did not point to what it says"))
         }
@@ -517,7 +543,8 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
         Fact::MoveWithheld(withheld) => {
             let (tag, state) = (&withheld.tag, there(&withheld.tag)?);
             let hold = state.hold.as_ref();
-            let hold = hold.ok_or_else(|| Broken::Rule(format!("a move is withheld from {tag}, which is not held")))?;
+            let hold = hold
+                .ok_or_else(|| Broken::Rule(format!("a move is withheld from {tag}, which is not held")))?;
             let known = hold.withheld.as_ref().or(state.current.as_ref().map(|current| &current.item));
             rule(!known.is_some_and(|known| known.is_same(&withheld.item)), || {
                 format!("it was told already what {tag} is kept from")
@@ -551,7 +578,8 @@ fn check_spec(state: Option<&TagState>, spec: &TagSpec, recorded: &Recorded) -> 
     rule(policy.scheduled || policy.interval.is_none(), || "only what is scheduled has an interval".into())?;
     let Some(old) = old else { return Ok(()) };
     if state.is_some_and(|state| state.hold.is_some()) {
-        let followed = |spec: &TagSpec| (spec.source.clone(), spec.reference, spec.generation, spec.reference_policy);
+        let followed =
+            |spec: &TagSpec| (spec.source.clone(), spec.reference, spec.generation, spec.reference_policy);
         return rule(followed(spec) == followed(old), || "it changes what a held tag follows".into());
     }
     rule(spec.generation == generation || !spec.differs_in_target(old, &recorded.stream), || {
@@ -563,7 +591,9 @@ fn check_spec(state: Option<&TagState>, spec: &TagSpec, recorded: &Recorded) -> 
 fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checked {
     let TagMoved { tag, item, change, previous, replaces_sequence, cause, source, copied_from: _ } = moved;
     let (now, generation) = (recorded.recorded_at, recorded.event.generation);
-    rule(state.hold.is_none() || *cause == MoveCause::Rollback, || format!("{tag} is held, and moves all the same"))?;
+    rule(state.hold.is_none() || *cause == MoveCause::Rollback, || {
+        format!("{tag} is held, and moves all the same")
+    })?;
     let current = state.current.as_ref();
     rule(previous.as_ref() == current.map(|current| &current.item), || {
         format!("{tag} did not point to what it says it did")
@@ -580,15 +610,20 @@ fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checke
         },
     };
     rule(Some(*change) == due, || match due {
-        Some(due) => format!("it says that the item of {tag} was {}, and it was {}", word(*change), word(due)),
+        Some(due) => {
+            format!("it says that the item of {tag} was {}, and it was {}", word(*change), word(due))
+        }
         None => format!("{tag} moves to what it points to"),
     })?;
     match previous {
         Some(old) if *change != HistoryChange::Added => {
-            rule(item.created == old.created, || format!("the item of {tag} changed in place, and its time with it"))?;
+            rule(item.created == old.created, || {
+                format!("the item of {tag} changed in place, and its time with it")
+            })?;
         }
         Some(_) | None => {
-            let made_now = matches!(cause, MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Rollback);
+            let made_now =
+                matches!(cause, MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Rollback);
             rule(item.created == now || (!made_now && item.created < now), || {
                 format!("the time of the new item of {tag} is not that of the event")
             })?;
@@ -603,9 +638,7 @@ fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checke
 
 fn check_restored(restored: &TagRestored, recorded: &Recorded) -> Checked {
     let (tag, generation) = (&restored.tag, recorded.event.generation);
-    rule(restored.spec.is_some() || !restored.items.is_empty(), || {
-        format!("{tag} comes back with nothing")
-    })?;
+    rule(restored.spec.is_some() || !restored.items.is_empty(), || format!("{tag} comes back with nothing"))?;
     rule(restored.items.len() <= limits::ITEMS_PER_RESTORED_TAG, || {
         format!("{tag} comes back with a longer history than an event may have")
     })?;

@@ -484,7 +484,8 @@ fn changes(event: &Recorded) -> Vec<(&'static str, Recorded)> {
         }
         Fact::TagReleased { .. } | Fact::FailureCleared { .. } => {
             let none = || tag(99);
-            let facts = [Fact::TagReleased { tag: none(), expired: false }, Fact::FailureCleared { tag: none() }];
+            let facts =
+                [Fact::TagReleased { tag: none(), expired: false }, Fact::FailureCleared { tag: none() }];
             for fact in facts {
                 let event_with = Event { fact, ..event.event.clone() };
                 changes.push(("no such tag", Recorded { event: event_with, ..event.clone() }));

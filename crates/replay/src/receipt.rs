@@ -137,7 +137,8 @@ pub fn check(file: &[u8], policy: &Policy, entry: Option<Bytes>) -> Result<Prove
     if recorded.sequence != sequence {
         return Err(not_an_event(format!("it says that it is event {}", recorded.sequence)));
     }
-    let witnesses = accepted.witnesses.iter().map(|(witness, time)| (witness.name.to_string(), *time)).collect();
+    let witnesses =
+        accepted.witnesses.iter().map(|(witness, time)| (witness.name.to_string(), *time)).collect();
     let event = codec::to_proto::event(&recorded);
     Ok(Proven { event, sequence, checkpoint: accepted.checkpoint, witnesses })
 }
@@ -173,9 +174,9 @@ impl Hashes for Built {
 
     fn tile_hash(&self, level: u8, index: u64) -> Result<Hash, SourceError> {
         let found = self.levels.get(usize::from(level)).and_then(|hashes| hashes.get(index as usize));
-        found.copied().ok_or_else(|| {
-            Wrong::TileMissing { place: self.place(level, index), level, index }.into()
-        })
+        found
+            .copied()
+            .ok_or_else(|| Wrong::TileMissing { place: self.place(level, index), level, index }.into())
     }
 }
 

@@ -40,8 +40,10 @@ impl Trust {
             why: why.to_string(),
         };
         let note = Note::parse(note).map_err(|why| unreadable(&why))?;
-        let signature =
-            |why: &dyn std::fmt::Display| Wrong::CheckpointSignature { name: name.to_owned(), why: why.to_string() };
+        let signature = |why: &dyn std::fmt::Display| Wrong::CheckpointSignature {
+            name: name.to_owned(),
+            why: why.to_string(),
+        };
         let check = |policy: &Policy| match policy.check(&note) {
             Ok(accepted) => Ok(accepted.checkpoint),
             Err(Refusal::Checkpoint(why)) => Err(unreadable(&why)),
@@ -50,7 +52,9 @@ impl Trust {
                 said: other.origin,
                 expected: other.key,
             }),
-            Err(why @ (Refusal::Signature(_) | Refusal::NoLog | Refusal::NoQuorum { .. })) => Err(signature(&why)),
+            Err(why @ (Refusal::Signature(_) | Refusal::NoLog | Refusal::NoQuorum { .. })) => {
+                Err(signature(&why))
+            }
         };
         match self {
             Trust::Given(policy) => check(policy),

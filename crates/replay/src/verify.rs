@@ -91,7 +91,12 @@ impl Verdict {
     /// How many of the events the newest checkpoint is of that they agree with: more than these nobody has signed.
     #[must_use]
     pub fn signed(&self) -> u64 {
-        self.checkpoints.iter().filter(|compared| compared.agrees).map(|c| c.checkpoint.size()).max().unwrap_or(0)
+        self.checkpoints
+            .iter()
+            .filter(|compared| compared.agrees)
+            .map(|c| c.checkpoint.size())
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether the log is as it must be. `None`: it could not be told.
@@ -158,7 +163,8 @@ pub fn verify(
         let newest = checkpoints.iter().map(|compared| &compared.checkpoint).max_by_key(|c| c.size());
         judge_hashes(stored, differences, newest, &tree, whole, &mut wrong, &mut unread);
     } else {
-        remarks.push("there are no stored hashes to compare: the tree was built from the events alone".into());
+        remarks
+            .push("there are no stored hashes to compare: the tree was built from the events alone".into());
     }
     if checkpoints.is_empty() && wrong.is_empty() {
         remarks.push("there is no checkpoint, so nobody has signed for these events".into());
@@ -207,7 +213,11 @@ fn open_checkpoints(
         let fits = of_id && first.as_deref() == Some(origin);
         if !fits {
             let expected = expected.clone().unwrap_or_default();
-            wrong.push(Wrong::OtherLog { what: format!("checkpoint {name}"), said: origin.to_owned(), expected });
+            wrong.push(Wrong::OtherLog {
+                what: format!("checkpoint {name}"),
+                said: origin.to_owned(),
+                expected,
+            });
         }
         fits
     });
@@ -351,8 +361,8 @@ fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&BlobStore>) -> Replaye
 /// Decodes an event and checks that it may stand where it stands.
 pub(crate) fn check(checker: &mut Checker, entry: &Entry) -> Result<Recorded, Wrong> {
     let sequence = entry.sequence;
-    let recorded = codec::decode(&entry.payload)
-        .map_err(|why| Wrong::Undecodable { sequence, why: why.to_string() })?;
+    let recorded =
+        codec::decode(&entry.payload).map_err(|why| Wrong::Undecodable { sequence, why: why.to_string() })?;
     checker.take(&recorded).map_err(|broken| told(broken, sequence, Some(&recorded.stream)))?;
     let ends = recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length);
     if entry.last_of_run.is_some_and(|marked| marked != ends) {
@@ -463,7 +473,8 @@ fn judge_hashes(
         }
         return;
     }
-    let leaves: Vec<u64> = differences.iter().filter(|(level, _)| *level == 0).map(|(_, index)| *index).collect();
+    let leaves: Vec<u64> =
+        differences.iter().filter(|(level, _)| *level == 0).map(|(_, index)| *index).collect();
     for (level, index) in differences {
         let (from, to) = under(level, index);
         // A hash above others that differ says nothing new.

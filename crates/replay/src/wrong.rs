@@ -144,6 +144,15 @@ pub enum Wrong {
         /// The size of both.
         size: u64,
     },
+    /// A server shows fewer events than it did before, and they are the same.
+    RolledBack {
+        /// The checkpoint it shows.
+        name: String,
+        /// How many events that is of.
+        size: u64,
+        /// How many it had shown.
+        seen: u64,
+    },
     /// Something belongs to another log.
     OtherLog {
         /// What.
@@ -210,6 +219,7 @@ impl Wrong {
             Wrong::CheckpointNewerThanLog { .. } => "CheckpointNewerThanLog",
             Wrong::CheckpointInconsistent { .. } => "CheckpointInconsistent",
             Wrong::Fork { .. } => "Fork",
+            Wrong::RolledBack { .. } => "RolledBack",
             Wrong::OtherLog { .. } => "OtherLog",
             Wrong::KeyUnreadable { .. } => "KeyUnreadable",
             Wrong::FormatUnreadable { .. } => "FormatUnreadable",
@@ -236,6 +246,7 @@ impl Wrong {
             }
             Wrong::TileUnreadable { first, .. } | Wrong::CheckpointInconsistent { first, .. } => Some(*first),
             Wrong::CheckpointNewerThanLog { log, .. } | Wrong::TreeNewerThanLog { log, .. } => Some(log + 1),
+            Wrong::RolledBack { size, .. } => Some(size + 1),
             Wrong::CheckpointUnreadable { .. }
             | Wrong::CheckpointSignature { .. }
             | Wrong::Fork { .. }
@@ -269,7 +280,10 @@ impl fmt::Display for Wrong {
                 file.display()
             ),
             Wrong::WrongSequence { sequence, said } => {
-                write!(f, "event {sequence} says that it is event {said}: events were moved, taken away or put in")
+                write!(
+                    f,
+                    "event {sequence} says that it is event {said}: events were moved, taken away or put in"
+                )
             }
             Wrong::WrongRevision { sequence, stream, due, said } => write!(
                 f,
@@ -289,7 +303,9 @@ impl fmt::Display for Wrong {
                 let (first, last) = under(*level, *index);
                 match level {
                     0 => write!(f, "the stored hash of event {first} is not that of its bytes ({place})"),
-                    _ => write!(f, "the stored hash over the events {first} to {last} is not theirs ({place})"),
+                    _ => {
+                        write!(f, "the stored hash over the events {first} to {last} is not theirs ({place})")
+                    }
                 }
             }
             Wrong::TileMissing { place, level, index } => {
@@ -303,7 +319,9 @@ impl fmt::Display for Wrong {
                 f,
                 "there are hashes of {tree} events, and only {log} events: events were cut off, or an old copy was put back"
             ),
-            Wrong::CheckpointUnreadable { name, why } => write!(f, "the checkpoint {name} cannot be read: {why}"),
+            Wrong::CheckpointUnreadable { name, why } => {
+                write!(f, "the checkpoint {name} cannot be read: {why}")
+            }
             Wrong::CheckpointSignature { name, why } => {
                 write!(f, "the checkpoint {name} is not to be believed: {why}")
             }
@@ -322,6 +340,11 @@ impl fmt::Display for Wrong {
                 f,
                 "the log told two stories: the checkpoints {one} and {other} are both of {size} events, both signed, and \
                  differ. Keep both: they are the evidence"
+            ),
+            Wrong::RolledBack { name, size, seen } => write!(
+                f,
+                "the checkpoint {name} is of {size} events, and {seen} were seen: the log was taken back to an older state, or \
+                 an old copy answers in its place"
             ),
             Wrong::OtherLog { what, said, expected } => {
                 write!(f, "the {what} is of the log {said}, not of {expected}")

@@ -140,7 +140,9 @@ impl Source for Directory {
     }
 
     fn not_looked_at(&self) -> &'static [&'static str] {
-        &["log/ and view/, the copies in sled: opening them writes. Every start of the server compares or rebuilds them"]
+        &[
+            "log/ and view/, the copies in sled: opening them writes. Every start of the server compares or rebuilds them",
+        ]
     }
 }
 

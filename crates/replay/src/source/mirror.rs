@@ -32,9 +32,8 @@ struct Dir(PathBuf);
 impl Files for Dir {
     fn fetch(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, SourceError> {
         let path = self.0.join(path);
-        let unreadable = |error: io::Error| {
-            SourceError::Unreadable(format!("{} cannot be read: {error}", path.display()))
-        };
+        let unreadable =
+            |error: io::Error| SourceError::Unreadable(format!("{} cannot be read: {error}", path.display()));
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -31,7 +31,8 @@ struct Http {
 
 impl Http {
     fn new(url: &str) -> Result<Http, SourceError> {
-        let unreadable = |why: &dyn std::fmt::Display| SourceError::Unreadable(format!("{url} cannot be asked: {why}"));
+        let unreadable =
+            |why: &dyn std::fmt::Display| SourceError::Unreadable(format!("{url} cannot be asked: {why}"));
         // Whoever came first has chosen; all of this program chooses the same.
         _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()

@@ -88,7 +88,8 @@ impl<F: Files> Tiles<F> {
     fn bundle(&self, index: u64) -> Result<VecDeque<Bytes>, SourceError> {
         let (tile, bytes) = self.tile(Kind::Entries, index, BUNDLE_BYTES)?;
         let bytes = Bytes::from(bytes);
-        let entries = tile::decode_entries(&bytes, tile.width()).map_err(|why| self.unreadable(&tile, &why))?;
+        let entries =
+            tile::decode_entries(&bytes, tile.width()).map_err(|why| self.unreadable(&tile, &why))?;
         let skipped = (index - tile.items().start) as usize;
         let wanted = (self.size - tile.items().start).min(WIDTH) as usize;
         Ok(entries[skipped..wanted].iter().map(|entry| bytes.slice_ref(entry)).collect())
