@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     },
     /// Nothing went wrong, and what was looked for could not be told.
     Undecided(String),
+    /// An audit could not be done: nothing was found, and nothing was found to be well.
+    Unchecked(Box<Failure>),
     /// Several things, in order.
     Several(Vec<Failure>),
     /// The output could not be written.
@@ -96,14 +98,16 @@ impl Failure {
             Self::Usage { message, hint } => format!("error: {message}\n{hint}\n"),
             Self::Server { text, .. } => format!("{text}\n"),
             Self::Several(failures) => failures.iter().map(Self::line_among_others).collect(),
+            Self::Unchecked(why) => why.text(),
             Self::Output(error) => format!("error: cannot write the output: {error}\n"),
         }
     }
 
-    /// What the process exits with: 1 as `oc` does, and 2 as `git bisect run` does where nothing could be decided.
+    /// What the process exits with: 1 as `oc` does, and 2 as `git bisect run` does where nothing could be decided. Of an audit, 1
+    /// says that something is wrong, so that nothing else may.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Undecided(_) => 2,
+            Self::Undecided(_) | Self::Unchecked(_) => 2,
             Self::Client(_)
             | Self::Usage { .. }
             | Self::Server { .. }
@@ -131,6 +135,8 @@ mod tests {
         assert_eq!(Failure::server("NotFound", "x not found").exit_code(), 1);
         let undecided = Failure::Undecided("nobody knows".into());
         assert_eq!((undecided.exit_code(), undecided.text()), (2, "error: nobody knows\n".into()));
+        let unchecked = Failure::Unchecked(Box::new(Failure::client("no such file")));
+        assert_eq!((unchecked.exit_code(), unchecked.text()), (2, "error: no such file\n".into()));
     }
 
     #[test]

@@ -34,7 +34,8 @@ mod progress;
 #[cfg(test)]
 mod recorded;
 
-/// Runs the command that this process was started with. 0: it was done; 1: it was not; 2: `bisect` could not tell.
+/// Runs the command that this process was started with. 0: it was done; 1: it was not, or an
+/// audit found something wrong; 2: `bisect` or an audit could not tell.
 #[must_use]
 pub fn run() -> ExitCode {
     app::run()

@@ -14,6 +14,7 @@
 //! | `import_plan` | which images a wish to import asks for                              |
 //! | `model`       | all streams in memory: what a log means                             |
 //! | `order`       | the order in which tags are shown                                   |
+//! | `permitted`   | whether a log is one that `decide` could have written               |
 
 pub mod apply;
 pub mod check;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod model;
 pub mod names;
 pub mod order;
+pub mod permitted;
 pub mod reference;
 pub mod refusal;
 pub mod state;

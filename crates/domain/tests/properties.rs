@@ -13,6 +13,7 @@ use tagtrail_domain::command::{
 use tagtrail_domain::event::{HistoryChange, MoveCause, TagMoved};
 use tagtrail_domain::image::FailureKind;
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage};
+use tagtrail_domain::permitted::Checker;
 use tagtrail_domain::state::{Current, HoldTerms};
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::*;
@@ -322,6 +323,75 @@ proptest! {
         }
     }
 
+    /// An audit refuses nothing that was decided.
+    #[test]
+    fn whatever_is_decided_is_permitted(wishes in any_wishes(60)) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        let mut checker = Checker::default();
+        for recorded in live.recorded() {
+            prop_assert_eq!(checker.take(&recorded), Ok(()), "{:?}", recorded);
+        }
+        prop_assert_eq!(checker.end(), Ok(()));
+        let states = live.model.streams().map(|(key, state)| (key.clone(), state.clone()));
+        prop_assert_eq!(checker.streams(), &states.collect::<BTreeMap<_, _>>());
+    }
+
+    /// An audit refuses an event of which anything was changed that the state before it, or its run, tells otherwise.
+    #[test]
+    fn what_was_changed_is_refused(
+        wishes in any_wishes(40),
+        which in any::<prop::sample::Index>(),
+        how in any::<prop::sample::Index>(),
+    ) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        let mut log = live.recorded();
+        prop_assume!(!log.is_empty());
+        let at = which.index(log.len());
+        let run = log[at].run;
+        let changes = changes(&log[at]);
+        let (what, changed) = how.get(&changes).clone();
+        log[at] = changed;
+        let mut checker = Checker::default();
+        let refused = log.iter().position(|recorded| checker.take(recorded).is_err());
+        // At once, or where its run ends.
+        let until = (run.first_sequence + u64::from(run.length)) as usize;
+        prop_assert!(refused.is_some_and(|refused| (at..until).contains(&refused)), "{}: {:?}", what, log[at]);
+    }
+
+    /// An audit misses an event that was taken away, even where all that follow were numbered anew.
+    #[test]
+    fn what_was_taken_away_is_missed(wishes in any_wishes(40), which in any::<prop::sample::Index>()) {
+        let mut live = Live::default();
+        for wish in wishes {
+            live.run(wish);
+        }
+        let log = live.recorded();
+        prop_assume!(!log.is_empty());
+        let run = log[which.index(log.len())].run;
+        let gone = run.first_sequence..run.first_sequence + u64::from(run.length);
+        let streams: BTreeSet<_> =
+            log.iter().filter(|recorded| gone.contains(&recorded.sequence)).map(|recorded| &recorded.stream).collect();
+        let later = log.iter().filter(|recorded| recorded.sequence >= gone.end && streams.contains(&recorded.stream));
+        prop_assume!(later.count() > 0);
+        let mut checker = Checker::default();
+        let left = log.iter().filter(|recorded| !gone.contains(&recorded.sequence)).zip(1..);
+        let refused = left.into_iter().any(|(recorded, sequence)| {
+            let mut recorded = recorded.clone();
+            if recorded.sequence >= gone.end {
+                recorded.run.first_sequence -= u64::from(run.length);
+            }
+            recorded.sequence = sequence;
+            checker.take(&recorded).is_err()
+        });
+        prop_assert!(refused);
+    }
+
     /// A refusal writes nothing; one command has one generation of each stream; generations never fall within a life.
     #[test]
     fn generations_only_grow(wishes in any_wishes(40)) {
@@ -348,6 +418,82 @@ proptest! {
             }
         }
     }
+}
+
+/// The event with one thing changed, in all the ways in which it can never have been.
+fn changes(event: &Recorded) -> Vec<(&'static str, Recorded)> {
+    let mut changes = Vec::new();
+    let mut change = |what, change: &dyn Fn(&mut Recorded)| {
+        let mut changed = event.clone();
+        change(&mut changed);
+        changes.push((what, changed));
+    };
+    change("sequence", &|event| event.sequence += 1);
+    change("revision", &|event| event.revision += 1);
+    change("revision back", &|event| event.revision -= 1);
+    change("generation", &|event| event.event.generation += 2);
+    change("generation back", &|event| event.event.generation -= 1);
+    change("uid", &|event| event.event.stream_uid = String::new());
+    change("another stream", &|event| event.stream = StreamKey::parse("test", "other").expect("a stream"));
+    change("run", &|event| event.run.first_sequence += 1);
+    change("run without events", &|event| event.run.length = 0);
+    if event.sequence > 1 {
+        change("time", &|event| event.recorded_at = Timestamp::new(-1, 0));
+    }
+    if event.run.length > 1 {
+        change("actor", &|event| event.actor.name = "eve".into());
+        change("reason", &|event| event.reason = "none".into());
+        change("length", &|event| event.run.length += 1);
+    }
+    match &event.event.fact {
+        Fact::TagMoved(moved) => {
+            let change = |what, change: &dyn Fn(&mut TagMoved)| {
+                let mut moved = moved.clone();
+                change(&mut moved);
+                let event_with = Event { fact: Fact::TagMoved(moved), ..event.event.clone() };
+                changes.push((what, Recorded { event: event_with, ..event.clone() }));
+            };
+            let mut change = change;
+            change("previous", &|moved| match &mut moved.previous {
+                Some(item) => item.reference.push('x'),
+                None => moved.previous = Some(moved.item.clone()),
+            });
+            change("replaces", &|moved| moved.replaces_sequence += 1);
+            change("source", &|moved| moved.source.push('x'));
+            change("unknown image", &|moved| moved.item.image = Some(digest(99)));
+            change("copied from itself", &|moved| moved.copied_from = event.sequence);
+            change("item's generation", &|moved| moved.item.generation = 1_000);
+            change("change", &|moved| {
+                moved.change = match moved.change {
+                    HistoryChange::Added => HistoryChange::Replaced,
+                    HistoryChange::Replaced | HistoryChange::Renewed => HistoryChange::Added,
+                };
+            });
+            change("what it follows", &|moved| moved.cause = MoveCause::Alias(tag(99)));
+        }
+        Fact::TagDeleted { tag, had_spec, last } => {
+            let mut change = |what, had_spec, last| {
+                let fact = Fact::TagDeleted { tag: tag.clone(), had_spec, last };
+                let event_with = Event { fact, ..event.event.clone() };
+                changes.push((what, Recorded { event: event_with, ..event.clone() }));
+            };
+            change("had a spec", !had_spec, last.clone());
+            if last.is_some() {
+                change("last", *had_spec, None);
+            }
+        }
+        Fact::TagReleased { .. } | Fact::FailureCleared { .. } => {
+            let none = || tag(99);
+            let facts =
+                [Fact::TagReleased { tag: none(), expired: false }, Fact::FailureCleared { tag: none() }];
+            for fact in facts {
+                let event_with = Event { fact, ..event.event.clone() };
+                changes.push(("no such tag", Recorded { event: event_with, ..event.clone() }));
+            }
+        }
+        _ => {}
+    }
+    changes
 }
 
 /// Which change of the history the table of spec §2.6 gives for a move.
@@ -644,6 +790,37 @@ impl Live {
             self.log.push((key, event, at));
         }
         Run { from, refused: None }
+    }
+
+    /// The log, each event in its envelope. All events of one command have one time, and those of two have not.
+    fn recorded(&self) -> Vec<Recorded> {
+        let mut revisions: BTreeMap<&StreamKey, u64> = BTreeMap::new();
+        let runs = self.log.chunk_by(|(.., one), (.., other)| one.recorded_at == other.recorded_at);
+        let envelopes = runs.flat_map(|run| {
+            let length = u32::try_from(run.len()).expect("a short run");
+            let run_of = event::Run { first_sequence: run[0].2.sequence, length };
+            run.iter().map(move |logged| (run_of, logged))
+        });
+        let envelopes = envelopes.map(|(run, (stream, event, at))| {
+            let revision = revisions.entry(stream).or_default();
+            *revision += 1;
+            Recorded {
+                sequence: at.sequence,
+                revision: *revision,
+                recorded_at: at.recorded_at,
+                run,
+                stream: stream.clone(),
+                actor: Actor::default(),
+                reason: String::new(),
+                command: String::new(),
+                request_id: String::new(),
+                request_digest: Vec::new(),
+                caused_by: 0,
+                traceparent: String::new(),
+                event: event.clone(),
+            }
+        });
+        envelopes.collect()
     }
 
     fn decide(&self, wish: &Wish) -> Result<Vec<(StreamKey, Event)>, Refusal> {

@@ -22,7 +22,7 @@ mod repair;
 mod segment;
 mod survey;
 
-pub use reader::{Events, JournalReader, ReadJournalError};
+pub use reader::{Events, JournalReader, ReadJournalError, Unfinished};
 pub(crate) use repair::{Runs, cut_tail, remove_unfinished, restore};
 use segment::{SEGMENT_HEADER_BYTES, encode_header};
 pub(crate) use survey::{Fault, Survey, SurveyError, survey};

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod annotate;
+pub(crate) mod audit;
 pub(crate) mod bisect;
 pub(crate) mod completion;
 pub(crate) mod create;

@@ -79,6 +79,7 @@ impl JournalReader {
             next: from.max(1),
             place: Place::Start,
             record: Vec::new().into_iter(),
+            unfinished: None,
         }
     }
 }
@@ -101,6 +102,19 @@ pub struct Events {
     place: Place,
     /// What is left of the record being read.
     record: vec::IntoIter<Stored>,
+    unfinished: Option<Unfinished>,
+}
+
+/// Bytes at the very end of a journal that are no whole record: an append that was never acknowledged, or is under way. Whoever
+/// knows that more events were acknowledged than were read knows that it is damage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The file.
+    pub segment: PathBuf,
+    /// Where in the file they begin.
+    pub offset: u64,
+    /// Why they are no record.
+    pub reason: String,
 }
 
 #[derive(Debug)]
@@ -143,6 +157,11 @@ impl Iterator for Events {
 }
 
 impl Events {
+    /// What was passed over at the end of the journal, once the end was reached.
+    pub fn unfinished(&self) -> Option<&Unfinished> {
+        self.unfinished.as_ref()
+    }
+
     /// Takes one step towards the next record. `false` at the end of the journal.
     fn advance(&mut self) -> Result<bool, ReadJournalError> {
         let (segment, pieces, reread) = match &mut self.place {
@@ -173,7 +192,11 @@ impl Events {
             return Ok(true);
         }
         match (piece, later) {
-            (Some(Piece::Bad { end, .. }), None) if pieces.is_end(end) => Ok(false),
+            (Some(Piece::Bad { offset, end, error }), None) if pieces.is_end(end) => {
+                let (segment, offset) = (segment.path.clone(), offset as u64);
+                self.unfinished = Some(Unfinished { segment, offset, reason: error.to_string() });
+                Ok(false)
+            }
             (Some(Piece::Bad { offset, error, .. }), _) => Err(damaged(segment, offset, due, error)),
             (_, Some(later)) => {
                 let reason = format!("the next segment begins with sequence {}", later.first);

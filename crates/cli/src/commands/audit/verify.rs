@@ -1,0 +1,140 @@
+//! `tagtrail audit verify`: the whole log, against its hashes, its signatures, its blobs and the rules.
+
+use std::path::PathBuf;
+
+use tagtrail_replay::verify::{Compared, Verdict};
+use tagtrail_replay::{Against, Trust, shown, verify};
+
+use super::{AuditError, HELP, Keys, Progress, What, read};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::moment::When;
+
+/// Check the whole log: hashes, signatures, images, rules, and what is shown.
+///
+/// Hashes every event, builds the tree anew and compares it with the stored hashes and with every checkpoint; checks the
+/// signatures, that no event is missing, and that each is one that the rules allow where it stands; and compares what the server
+/// shows with what the events make of it. Keep a checkpoint (the file 'checkpoint' of a log) somewhere else and give it next
+/// time: then nobody can change what is older without being found out.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    what: What,
+    /// A checkpoint that was kept; may be given several times
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<(), AuditError> {
+    let policy = args.keys.policy()?;
+    let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
+    let checkpoints = checkpoints.collect::<Result<Vec<_>, Failure>>()?;
+    let source = args.what.open(context)?;
+    let trust = match Trust::of(policy, &*source) {
+        Ok(trust) => trust,
+        Err(error) => return Err(error.into()),
+    };
+    let mut progress = Progress::new();
+    let mut verdict = verify(&*source, Against { trust, checkpoints }, &mut |at| progress.say(at))?;
+    drop(progress);
+    let compared = if args.what.is_the_server() { compare_shown(&mut verdict, context) } else { None };
+    context.print(&in_words(&verdict, compared))?;
+    match verdict.is_fine() {
+        Some(true) => Ok(()),
+        Some(false) => Err(AuditError::Found(summary(&verdict))),
+        None => Err(AuditError::Unchecked(Failure::Undecided(format!(
+            "not all of it could be checked: {}",
+            verdict.unread.unwrap_or_default()
+        )))),
+    }
+}
+
+/// Compares what the server shows with what the events make of it. Gives how many streams that were.
+fn compare_shown(verdict: &mut Verdict, context: &Context) -> Option<usize> {
+    if verdict.permitted != verdict.size || verdict.size == 0 {
+        return None; // What the events make is not known.
+    }
+    let asked = || -> Result<_, Failure> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Output)?;
+        runtime.block_on(async {
+            let client = context.client()?.at(When::Sequence(verdict.size));
+            client.list_streams("", "", 1).await
+        })
+    };
+    match asked() {
+        Ok(streams) => {
+            let count = streams.len();
+            verdict.wrong.extend(shown::differences(&verdict.streams, streams, verdict.size));
+            Some(count)
+        }
+        Err(failure) => {
+            let why = failure.text();
+            verdict.unread =
+                Some(format!("what the server shows ({})", why.trim_start_matches("error: ").trim_end()));
+            None
+        }
+    }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    let count = verdict.wrong.len();
+    let first = verdict.wrong.first().map(|wrong| match wrong.sequence() {
+        Some(sequence) => format!("{}, event {sequence}", wrong.kind()),
+        None => wrong.kind().to_owned(),
+    });
+    let first = first.unwrap_or_default();
+    match count {
+        1 => format!("something is wrong: {first}"),
+        _ => format!("{count} things are wrong, the first of them: {first}"),
+    }
+}
+
+/// The verdict for people.
+fn in_words(verdict: &Verdict, streams: Option<usize>) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, words: &str| text.push_str(&format!("{label:<12} {words}\n"));
+    let Verdict { source, size, root, hashes, blobs, permitted, .. } = verdict;
+    line("Log", &format!("{source}: {size} events, root {root}"));
+    for Compared { name, checkpoint, agrees } in &verdict.checkpoints {
+        let word = if *agrees { "agrees" } else { "does not agree" };
+        line(
+            "Checkpoint",
+            &format!("{name}, of {} at {} events: {word}", checkpoint.origin(), checkpoint.size()),
+        );
+    }
+    line("Key", &verdict.trust.in_words());
+    if *hashes > 0 {
+        line("Tree", &format!("{hashes} stored hashes were compared with those of the events"));
+    }
+    if *blobs > 0 {
+        line("Images", &format!("{blobs} manifests and configurations are what their names say"));
+    }
+    line("Rules", &format!("{permitted} events are such as the rules allow, without a gap"));
+    if let Some(streams) = streams {
+        line("Shown", &format!("{streams} image streams were compared with their events, at event {size}"));
+    }
+    let unsigned = size.saturating_sub(verdict.signed());
+    if unsigned > 0 && !verdict.checkpoints.is_empty() && verdict.wrong.is_empty() {
+        line(
+            "Note",
+            &format!(
+                "the newest {unsigned} events are newer than every checkpoint, so nobody has signed them yet"
+            ),
+        );
+    }
+    for remark in &verdict.remarks {
+        line("Note", remark);
+    }
+    line("Took", &format!("{:.1} s, {} events a second", verdict.elapsed.as_secs_f64(), verdict.rate()));
+    for wrong in &verdict.wrong {
+        text.push_str(&format!("\n{}: {wrong}\n", wrong.kind()));
+    }
+    if verdict.is_fine() == Some(true) {
+        text.push_str("\nAll is well.\n");
+    }
+    text
+}
