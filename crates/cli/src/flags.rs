@@ -69,7 +69,9 @@ impl Receipt {
     /// [`Failure::Client`].
     pub(crate) fn for_writes(&self, count: usize) -> Result<(), Failure> {
         match self.file {
-            Some(_) if count > 1 => Err(Failure::client("--receipt goes with one image stream or tag at a time")),
+            Some(_) if count > 1 => {
+                Err(Failure::client("--receipt goes with one image stream or tag at a time"))
+            }
             _ => Ok(()),
         }
     }
@@ -82,7 +84,11 @@ impl Receipt {
         let Some(file) = &self.file else { return Ok(()) };
         let sequence = match written.map(|written| written.sequence) {
             Some(sequence) if sequence > 0 => sequence,
-            _ => return Err(Failure::client("there is no receipt: nothing had to change, so nothing was written")),
+            _ => {
+                return Err(Failure::client(
+                    "there is no receipt: nothing had to change, so nothing was written",
+                ));
+            }
         };
         let without = |why: String| {
             Failure::client(format!(

@@ -48,5 +48,7 @@ pub const TOLD_WORD_BYTES: usize = 1024;
 /// What the events of one testimony may take together, in bytes: a command is one indivisible run, of which the log takes
 /// no more than 15 MiB at once. History items beyond it are left out, the oldest first.
 pub const TESTIMONY_BYTES: usize = 12 << 20;
+/// Highest generation that is taken over, so that counting on never overflows: what a JSON number holds exactly.
+pub const TOLD_GENERATION: i64 = 1 << 53;
 /// Longest text of a checkpoint that is kept in an event, in bytes.
 pub const CHECKPOINT_BYTES: usize = 4096;

@@ -45,6 +45,9 @@ pub enum Broken {
     Rule(String),
 }
 
+/// The command that takes over what a document tells.
+const TESTIMONY: &str = "import-openshift";
+
 type Checked = Result<(), Broken>;
 
 fn rule(holds: bool, why: impl FnOnce() -> String) -> Checked {
@@ -64,7 +67,10 @@ pub struct Checker {
     run: Option<OpenRun>,
     uids: BTreeSet<String>,
     requests: BTreeSet<String>,
+    /// A number for each image that is known.
     images: BTreeMap<Digest, u32>,
+    /// Those that were recorded. Of others a document told.
+    recorded: BTreeSet<Digest>,
     references: BTreeMap<String, u32>,
     brought: Vec<Brought>,
 }
@@ -99,6 +105,8 @@ struct Chunk {
     changes_spec: bool,
     /// The tag that the newest of them rolled back.
     rolled_back: Option<TagName>,
+    /// Whether they tell what a document told.
+    told: bool,
 }
 
 impl Checker {
@@ -149,9 +157,19 @@ impl Checker {
         self.check_run(recorded)?;
         let never = StreamState::default();
         let state = self.streams.get(&recorded.stream).unwrap_or(&never);
-        check_on(state, recorded)?;
+        check_on(state, recorded, self.is_told(recorded))?;
         self.check_chunk(state, recorded)?;
         self.check_in_log(state, recorded)
+    }
+
+    /// Whether an event tells what a document told: a stream comes into being by such a command, the document is named, and
+    /// what follows in that run is told as it was told. The rules are for what happens here.
+    fn is_told(&self, recorded: &Recorded) -> bool {
+        let chunk = self.run.as_ref().map(|run| &run.chunk).filter(|chunk| chunk.stream == recorded.stream);
+        match &recorded.event.fact {
+            Fact::StreamCreated { .. } => recorded.command == TESTIMONY,
+            _ => chunk.is_some_and(|chunk| chunk.told),
+        }
     }
 
     /// A run: one command, one envelope, whole.
@@ -209,6 +227,14 @@ impl Checker {
             None => state.life.as_ref().map(|stream| stream.generation),
         };
         match before {
+            None if recorded.stream.is_of_log() => {
+                rule(generation == 0, || "the log has no generation".into())?
+            }
+            None if self.is_told(recorded) => {
+                rule((1..=limits::TOLD_GENERATION).contains(&generation), || {
+                    format!("no document may tell of generation {generation}")
+                })?
+            }
             None => {
                 rule(generation == 1, || format!("a new stream begins with generation 1, not {generation}"))?
             }
@@ -235,7 +261,14 @@ impl Checker {
         if recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length) {
             let changed = chunk.is_some_and(|chunk| chunk.changes_spec) || changes_spec(&recorded.event.fact);
             let stream = recorded.stream.clone();
-            reasoned(&Chunk { stream, generation, before, changes_spec: changed, rolled_back: None })?;
+            reasoned(&Chunk {
+                stream,
+                generation,
+                before,
+                changes_spec: changed,
+                rolled_back: None,
+                told: false,
+            })?;
         }
         Ok(())
     }
@@ -252,9 +285,11 @@ impl Checker {
             Fact::StreamCreated { .. } => rule(!self.uids.contains(&recorded.event.stream_uid), || {
                 "another life of a stream has its id already".into()
             }),
-            Fact::ImageRecorded(image) => rule(!self.images.contains_key(&image.digest), || {
+            Fact::ImageRecorded(image) => rule(!self.recorded.contains(&image.digest), || {
                 format!("the image {} was recorded before", image.digest)
             }),
+            // Of what a document tells, nothing may be known here.
+            Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => Ok(()),
             Fact::TagMoved(moved) => {
                 known(&moved.item)?;
                 let renewed = moved.change == HistoryChange::Renewed;
@@ -285,7 +320,7 @@ impl Checker {
     ) -> Checked {
         if copied_from == 0 {
             let made_here = match cause {
-                MoveCause::Import | MoveCause::ScheduledImport => true,
+                MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Testimony => true,
                 // Only pointed at, or confirmed by a new alias.
                 MoveCause::Tag => item.image.is_none() || renewed,
                 MoveCause::Alias(_) | MoveCause::Rollback => false,
@@ -352,8 +387,8 @@ impl Checker {
                 self.uids.insert(event.stream_uid.clone());
             }
             Fact::ImageRecorded(image) => {
-                let number = self.images.len() as u32;
-                self.images.insert(image.digest.clone(), number);
+                self.recorded.insert(image.digest.clone());
+                self.know(&image.digest);
             }
             Fact::TagMoved(moved) => self.bring(*sequence, &moved.item),
             Fact::TagRestored(restored) => {
@@ -377,6 +412,7 @@ impl Checker {
             before,
             changes_spec: changes_spec(fact),
             rolled_back: rolled_back.clone(),
+            told: self.is_told(recorded),
         };
         match &mut self.run {
             Some(run) if run.chunk.stream == recorded.stream => {
@@ -399,8 +435,20 @@ impl Checker {
         }
     }
 
+    /// The number of an image.
+    fn know(&mut self, image: &Digest) -> u32 {
+        let next = self.images.len() as u32;
+        match self.images.get(image) {
+            Some(number) => *number,
+            None => {
+                self.images.insert(image.clone(), next);
+                next
+            }
+        }
+    }
+
     fn bring(&mut self, sequence: u64, item: &HistoryItem) {
-        let image = item.image.as_ref().and_then(|image| self.images.get(image).copied());
+        let image = item.image.as_ref().map(|image| self.know(image));
         let reference = match self.references.get(&item.reference) {
             Some(number) => *number,
             None => {
@@ -440,22 +488,30 @@ fn changes_spec(fact: &Fact) -> bool {
         | Fact::RepositoryImportFailed { .. }
         | Fact::TagHeld { .. }
         | Fact::TagReleased { .. }
-        | Fact::MoveWithheld(_) => false,
+        | Fact::MoveWithheld(_)
+        | Fact::TestimonyTaken(_)
+        | Fact::LogContinued(_) => false,
     }
 }
 
-/// Why an event cannot follow on a state of its stream, as far as that state alone tells. `None`: it can.
-#[must_use]
-pub fn broken(before: &StreamState, recorded: &Recorded) -> Option<Broken> {
-    check_on(before, recorded).err()
-}
-
-fn check_on(state: &StreamState, recorded: &Recorded) -> Checked {
+/// Whether an event can follow on a state of its stream, as far as that state alone tells. `told`: it tells what a document told.
+fn check_on(state: &StreamState, recorded: &Recorded, told: bool) -> Checked {
     let due = state.revision + 1;
     if recorded.revision != due {
         return Err(Broken::Revision { stream: recorded.stream.clone(), due, said: recorded.revision });
     }
     let Event { stream_uid, fact, .. } = &recorded.event;
+    if recorded.stream.is_of_log() {
+        let Fact::LogContinued(continued) = fact else {
+            return Err(Broken::Rule(format!(
+                "{} is no stream, and only of the log itself",
+                recorded.stream
+            )));
+        };
+        return rule(continued.head + 1 == recorded.sequence, || {
+            format!("it tells of a log that ended with event {}", continued.head)
+        });
+    }
     let Some(stream) = &state.life else {
         rule(matches!(fact, Fact::StreamCreated { .. }), || {
             format!("it happens to {}, and there is no such stream then", recorded.stream)
@@ -468,10 +524,10 @@ fn check_on(state: &StreamState, recorded: &Recorded) -> Checked {
     rule(*stream_uid == stream.uid, || {
         format!("it happens to another life of {} than the present one", recorded.stream)
     })?;
-    check_fact(stream, recorded)
+    check_fact(stream, recorded, told)
 }
 
-fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
+fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
     let (now, generation) = (recorded.recorded_at, recorded.event.generation);
     let tag_state = |tag: &TagName| stream.tags.get(tag).map(AsRef::as_ref);
     let there = |tag: &TagName| {
@@ -499,7 +555,7 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
         }
         Fact::TagSet { tag, spec } => {
             room(tag)?;
-            check_spec(tag_state(tag), spec, recorded)
+            if told { Ok(()) } else { check_spec(tag_state(tag), spec, recorded) }
         }
         Fact::TagDeleted { tag, had_spec, last } => {
             let state = there(tag)?;
@@ -509,10 +565,17 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
             let current = state.current.as_ref().map(|current| &current.item);
             rule(last.as_ref() == current, || format!("{tag} did not point to what it says"))
         }
+        Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => {
+            rule(told, || format!("{} moves because of a document, and none was taken over", moved.tag))?;
+            check_told(tag_state(&moved.tag), moved)
+        }
         Fact::TagMoved(moved) => check_move(there(&moved.tag)?, moved, recorded),
-        Fact::ImportFailed { tag, failure, generation: of, source: _ } => {
+        Fact::ImportFailed { tag, failure, generation: of, source: _, told_since } => {
             room(tag)?;
-            rule((generation..=generation + 1).contains(of), || {
+            rule(told || told_since.is_none(), || {
+                "it happened here, and says that somebody told of it".into()
+            })?;
+            rule(told || (generation..=generation + 1).contains(of), || {
                 format!("the failure stands for generation {of}, and the stream is at {generation}")
             })?;
             check_message(&failure.message)
@@ -549,11 +612,16 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
             rule(!known.is_some_and(|known| known.is_same(&withheld.item)), || {
                 format!("it was told already what {tag} is kept from")
             })?;
-            rule(!matches!(withheld.cause, MoveCause::Tag | MoveCause::Rollback), || {
-                format!("setting {tag} while it is held is refused, and not withheld")
-            })?;
+            rule(
+                !matches!(withheld.cause, MoveCause::Tag | MoveCause::Rollback | MoveCause::Testimony),
+                || format!("setting {tag} while it is held is refused, and not withheld"),
+            )?;
             rule(withheld.source == source_text(state), || format!("{tag} does not follow what it says"))
         }
+        Fact::TestimonyTaken(_) => rule(told && stream.tags.is_empty() && recorded.revision > 1, || {
+            "what a document tells is taken over when its stream comes into being, and only then".into()
+        }),
+        Fact::LogContinued(_) => Err(Broken::Rule(format!("{} is not the log", recorded.stream))),
         Fact::TagRestored(restored) => {
             room(&restored.tag)?;
             rule(!stream.tags.contains_key(&restored.tag), || {
@@ -585,6 +653,16 @@ fn check_spec(state: Option<&TagState>, spec: &TagSpec, recorded: &Recorded) -> 
     rule(spec.generation == generation || !spec.differs_in_target(old, &recorded.stream), || {
         "the tag follows something else, and its generation stays".into()
     })
+}
+
+/// How an item comes to a tag's history because a document tells of it.
+fn check_told(state: Option<&TagState>, moved: &TagMoved) -> Checked {
+    let current = state.and_then(|state| state.current.as_ref());
+    let fits = moved.previous.as_ref() == current.map(|current| &current.item)
+        && moved.replaces_sequence == current.map_or(0, |current| current.sequence)
+        && moved.change == HistoryChange::Added
+        && moved.copied_from == 0;
+    rule(fits, || format!("{} did not point to what it says it did", moved.tag))
 }
 
 /// How an item comes to a tag's history (spec §2.6).

@@ -568,7 +568,10 @@ fn is_idempotent(live: &Live, wish: &Wish) -> bool {
 
 fn is_command_idempotent(live: &Live, stream: u8, command: &Command) -> bool {
     match command {
-        Command::CreateStream { .. } | Command::DeleteStream | Command::DeleteTag { .. } => false,
+        Command::CreateStream { .. }
+        | Command::DeleteStream
+        | Command::DeleteTag { .. }
+        | Command::TakeTestimony(_) => false,
         Command::SetLookupPolicy { .. } | Command::UpdateMetadata(_) => true,
         Command::SetTag(set) => {
             let state = live.model.stream(&key(stream));

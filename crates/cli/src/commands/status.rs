@@ -145,7 +145,11 @@ mod tests {
         let published = GetStatusResponse { published: Some(11), ..status.clone() };
         assert_eq!(in_json(&published)["published"], 11);
         assert!(in_words(&status, Now::by_the_clock()).contains("Uptime:\t\t\t3s\n"));
-        let audit = |up_to, problem: &str| AuditStatus { signed: up_to, problem: problem.into(), ..Default::default() };
+        let audit = |up_to, problem: &str| AuditStatus {
+            signed: up_to,
+            problem: problem.into(),
+            ..Default::default()
+        };
         assert_eq!(signed(&audit(12, ""), 12), "all 12 events");
         assert_eq!(signed(&audit(9, ""), 12), "up to 9");
         assert_eq!(signed(&audit(9, "the key is gone"), 12), "the key is gone");

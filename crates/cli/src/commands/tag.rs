@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use tagtrail_api::v1::{
-    DeleteTagRequest, DeleteTagResponse, ImportMode, ImportPolicy, ReferencePolicy, SetTagRequest, SetTagResponse, SourceKind,
-    TagSource,
+    DeleteTagRequest, DeleteTagResponse, ImportMode, ImportPolicy, ReferencePolicy, SetTagRequest,
+    SetTagResponse, SourceKind, TagSource,
 };
 use tagtrail_domain::{ImageReference, Interval, TagName};
 

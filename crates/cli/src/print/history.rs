@@ -68,7 +68,13 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
         "alias" if !entry.followed_tag.is_empty() => format!("alias of {}", entry.followed_tag),
         cause => cause.to_owned(),
     };
+    // It was recorded when it was told; this is when it was.
+    let told = entry.to.as_ref().and_then(|item| item.created.as_ref());
     match entry.kind.as_str() {
+        "tag-moved" if cause == "testimony" => match told {
+            Some(created) => format!("testimony ({})", rfc3339(created)),
+            None => cause,
+        },
         "tag-moved" if !cause.is_empty() => cause,
         "tag-confirmed" if !cause.is_empty() => format!("{cause}, unchanged"),
         "move-withheld" if cause.is_empty() => "withheld".into(),

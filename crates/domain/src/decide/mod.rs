@@ -6,6 +6,7 @@ mod metadata;
 mod restore;
 mod rollback;
 mod tag;
+mod testimony;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -198,6 +199,7 @@ impl<'a> Draft<'a> {
             Command::Hold { tag, terms, expect } => hold::hold(self, tag, terms, expect.as_ref())?,
             Command::Release { tag, expired } => hold::release(self, tag, *expired)?,
             Command::Restore(wish) => restore::decide(self, wish)?,
+            Command::TakeTestimony(testimony) => testimony::decide(self, testimony)?,
         }
         Ok(())
     }
@@ -377,7 +379,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives what moved to every tag that follows it, and to those that follow these (spec §2.4; OpenShift gets
-    /// only one hop right). A circle, which only an older log can hold, ends where it began.
+    /// only one hop right). A circle, which only an older log or a testimony can hold, ends where it began.
     fn follow_aliases(&mut self, moved: Vec<TagName>) {
         let followers = self.followers();
         let mut seen: BTreeSet<TagName> = moved.iter().cloned().collect();

@@ -39,9 +39,10 @@ pub(super) fn load(
         }
         Err(error) => return Err(KeyError::Io(about(path, &error))),
     };
-    let key: SigningKey = text.trim().parse().map_err(|error| {
-        KeyError::Gone(format!("{shown} holds no key that could be used ({error})"))
-    })?;
+    let key: SigningKey = text
+        .trim()
+        .parse()
+        .map_err(|error| KeyError::Gone(format!("{shown} holds no key that could be used ({error})")))?;
     if key.name() != origin {
         return Err(KeyError::Gone(format!(
             "the key in {shown} is of the log {}, and this is {origin}; the configuration's audit.name cannot be changed for a log that there is",
@@ -50,7 +51,9 @@ pub(super) fn load(
     }
     let mode = fs::metadata(path).map_err(|error| KeyError::Io(about(path, &error)))?.permissions().mode();
     let open = (mode & 0o077 != 0).then(|| {
-        format!("others than its owner may read {shown}, which signs for this log: chmod 600 it, and ask who has")
+        format!(
+            "others than its owner may read {shown}, which signs for this log: chmod 600 it, and ask who has"
+        )
     });
     Ok((key, open))
 }

@@ -118,7 +118,8 @@ impl Audit {
         signing::catch_up(&mut tree, &*log)?;
         let kept = Kept::open(&config.data_dir, config.audit.checkpoint_copy.clone(), &mut findings);
         let origin = format!("{}/{}", config.audit.name, log.id());
-        let key = key::load(&config.audit.key_file(&config.data_dir), &origin, seed, created || kept.is_empty());
+        let key =
+            key::load(&config.audit.key_file(&config.data_dir), &origin, seed, created || kept.is_empty());
         let (key, mut suspended) = match key {
             Ok((key, finding)) => {
                 findings.extend(finding);
@@ -174,7 +175,9 @@ impl Audit {
     pub(crate) async fn covering(&self, sequence: u64) -> Result<Arc<Signed>, AuditError> {
         let head = self.log.head();
         if sequence > head {
-            return Err(AuditError::OutOfRange(format!("the log ends at sequence {head}; {sequence} lies beyond it")));
+            return Err(AuditError::OutOfRange(format!(
+                "the log ends at sequence {head}; {sequence} lies beyond it"
+            )));
         }
         let mut newest = self.newest.subscribe();
         loop {
@@ -192,8 +195,9 @@ impl Audit {
 
     /// The receipt for an event: that it is in the log that the checkpoint is of.
     pub(crate) fn receipt(&self, sequence: u64, signed: &Signed) -> Result<Proven, AuditError> {
-        let index = tree::leaf_index(sequence)
-            .ok_or_else(|| AuditError::Malformed("the first event has sequence 1; there is none with 0".into()))?;
+        let index = tree::leaf_index(sequence).ok_or_else(|| {
+            AuditError::Malformed("the first event has sequence 1; there is none with 0".into())
+        })?;
         let size = signed.checkpoint.size();
         let hashes = proof::inclusion(&self.tree, index, size).map_err(unproven)?;
         let event = self.log.read(sequence, 1, usize::MAX)?.remove(0).payload;
@@ -210,7 +214,9 @@ impl Audit {
     pub(crate) fn consistency(&self, from: u64, to: u64) -> Result<Vec<hash::Hash>, AuditError> {
         let size = self.newest().map_or(0, |signed| signed.checkpoint.size());
         if to > size {
-            return Err(AuditError::OutOfRange(format!("the newest checkpoint has size {size}; {to} lies beyond it")));
+            return Err(AuditError::OutOfRange(format!(
+                "the newest checkpoint has size {size}; {to} lies beyond it"
+            )));
         }
         if from == 0 || from > to {
             let text = format!("the first size, {from}, has to be between 1 and the second, {to}");

@@ -28,7 +28,9 @@ pub(crate) async fn go_on(config: &Config, accepted: &Accepted, outside: &Outsid
     let (log, created, _) = open_log(config, outside).await?;
     let opened = open_audit(config, log.clone(), created).await?;
     let Some(why) = opened.audit.suspended() else {
-        tracing::warn!("there is no rollback to accept: the log goes on from what was signed; start without --accept-rollback");
+        tracing::warn!(
+            "there is no rollback to accept: the log goes on from what was signed; start without --accept-rollback"
+        );
         return close(log, opened);
     };
     let old_id = log.id();
@@ -60,7 +62,9 @@ fn close(log: Arc<SledLog>, opened: Opened) -> Result<(), ServeError> {
 /// Whether the newest event tells that the log goes on from another one.
 fn continued_before(log: &dyn Log) -> Result<bool, ServeError> {
     let head = log.head();
-    let newest = log.read(head.max(1), 1, usize::MAX).map_err(|error| system("cannot read the log")(io::Error::other(error)))?;
+    let newest = log
+        .read(head.max(1), 1, usize::MAX)
+        .map_err(|error| system("cannot read the log")(io::Error::other(error)))?;
     let newest = newest.first().and_then(|stored| codec::decode(&stored.payload).ok());
     Ok(newest.is_some_and(|recorded| matches!(recorded.event.fact, Fact::LogContinued(_))))
 }
@@ -80,7 +84,9 @@ async fn event(
     let sequence = log.head() + 1;
     let newest = opened.kept.newest();
     let (last_origin, last_checkpoint) = match newest {
-        Some((checkpoint, note)) if note.len() <= limits::CHECKPOINT_BYTES => (checkpoint.origin().to_owned(), note),
+        Some((checkpoint, note)) if note.len() <= limits::CHECKPOINT_BYTES => {
+            (checkpoint.origin().to_owned(), note)
+        }
         Some((checkpoint, _)) => (checkpoint.origin().to_owned(), String::new()),
         None => (opened.audit.key.name().to_owned(), String::new()),
     };

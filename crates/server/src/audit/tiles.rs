@@ -33,7 +33,8 @@ async fn checkpoint(State(audit): State<Arc<Audit>>) -> Response {
     match audit.newest() {
         Some(signed) => answer("text/plain; charset=utf-8", BRIEFLY, signed.note.clone().into_bytes()),
         None => {
-            let why = audit.suspended().unwrap_or_else(|| "nothing is signed yet; try again in a moment".into());
+            let why =
+                audit.suspended().unwrap_or_else(|| "nothing is signed yet; try again in a moment".into());
             (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
         }
     }
@@ -47,7 +48,10 @@ async fn tile(State(audit): State<Arc<Audit>>, Path(path): Path<String>) -> Resp
     };
     let size = audit.newest().map_or(0, |signed| signed.checkpoint.size());
     if tile.entries().end > size {
-        return not_found(format!("the newest checkpoint is over {size} events, and {tile} needs {}", tile.entries().end));
+        return not_found(format!(
+            "the newest checkpoint is over {size} events, and {tile} needs {}",
+            tile.entries().end
+        ));
     }
     let _turn = TURNS.acquire().await.expect("turns are never ended");
     let read = tokio::task::spawn_blocking(move || audit.tile(&tile)).await;

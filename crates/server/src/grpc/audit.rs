@@ -31,7 +31,8 @@ impl AuditService for Services {
         let sequence = request.into_inner().sequence;
         let signed = self.audit.covering(sequence).await.map_err(|error| errors::not_proven(&error))?;
         self.in_turn(true, move |services| {
-            let proven = services.audit.receipt(sequence, &signed).map_err(|error| errors::not_proven(&error))?;
+            let proven =
+                services.audit.receipt(sequence, &signed).map_err(|error| errors::not_proven(&error))?;
             Ok(v1::GetInclusionProofResponse {
                 event: proven.event.to_vec(),
                 index: proven.index,
