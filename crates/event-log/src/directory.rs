@@ -10,9 +10,9 @@
 //! | `journal.new/`, `journal.writing/` | a journal on its way; the next start finishes or removes it            |
 //! | `log/`     | the sled copy, see [`crate::sled_log`]                                                       |
 //! | `log.suspect` | stands from the moment a reader met damage in `log/` until it is rebuilt                  |
+//! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time             |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
 //! | `view/`, `secrets/` | the server's: its read model, and credentials that no event may hold                |
-//! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time              |
 //! | `published` | the server's: up to where events were published                                          |
 //!
 //! A directory without `FORMAT` is somebody else's unless it is empty, and is never written into.
