@@ -24,6 +24,7 @@ use crate::{AppendError, Log, LogId, ReadError, Run, Stored, admit};
 mod copy;
 mod recovery;
 mod report;
+pub mod salvage;
 
 use copy::{Damage, SledCopy};
 pub use report::{Finding, OpenError, OpenReport};

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::{JOURNAL, SLED};
 use crate::LogId;
 use crate::files::{at, create_dir, free_aside, sync_dir};
-use crate::journal::{Journal, JournalReader, SEGMENT_BYTES};
+use crate::journal::{self, Journal, JournalReader, SEGMENT_BYTES};
 
 const WRITING: &str = "journal.writing";
 const NEW: &str = "journal.new";
@@ -58,16 +58,16 @@ pub(crate) fn finish(dir: &Path, id: LogId) -> io::Result<()> {
 /// is there, something is left to do.
 pub(crate) const STEPS: [fn(&Path, LogId) -> io::Result<()>; 3] = [clear_sled, set_aside, put_in_place];
 
-/// Takes away the sled copy, which is rebuilt from the new journal. If the log keeps its identity, its old copies are
-/// damaged, and this one may hold what nothing else does.
+/// Takes away the sled copy, which is rebuilt from the new journal. After a log that was whole, it is of no more use;
+/// otherwise it may hold what nothing else does.
 fn clear_sled(dir: &Path, id: LogId) -> io::Result<()> {
     let sled = dir.join(SLED);
     if !sled.exists() {
         return Ok(());
     }
-    match log_of(&dir.join(JOURNAL)) {
-        Some(old) if old != id => remove(&sled),
-        _ => rename(&sled, &free_aside(&sled)),
+    match predecessor(dir, id)? {
+        Some(_) => remove(&sled),
+        None => rename(&sled, &free_aside(&sled)),
     }
 }
 
@@ -76,11 +76,28 @@ fn set_aside(dir: &Path, id: LogId) -> io::Result<()> {
     if !journal.exists() {
         return Ok(());
     }
-    rename(&journal, &aside(dir, log_of(&journal).filter(|old| *old != id)))
+    rename(&journal, &aside(dir, predecessor(dir, id)?))
 }
 
 fn put_in_place(dir: &Path, _: LogId) -> io::Result<()> {
     rename(&dir.join(NEW), &dir.join(JOURNAL))
+}
+
+/// The log that goes on as `id`, if it is another one's journal that `journal.new` takes the place of. None if it is a
+/// damaged journal of the same log.
+fn predecessor(dir: &Path, id: LogId) -> io::Result<Option<LogId>> {
+    let journal = dir.join(JOURNAL);
+    let mut ids = if journal.exists() { journal::identities(&journal)? } else { Vec::new() };
+    ids.dedup();
+    Ok(
+        if let [old] = ids[..]
+            && old != id
+        {
+            Some(old)
+        } else {
+            None
+        },
+    )
 }
 
 /// Where the old journal goes: under the name of its log, if that is another one.
@@ -94,6 +111,19 @@ pub(crate) fn aside(dir: &Path, old: Option<LogId>) -> PathBuf {
 /// The log whose journal is in this directory, if there is one with a good header.
 pub(crate) fn log_of(journal: &Path) -> Option<LogId> {
     JournalReader::open_read_only(journal).ok().map(|journal| journal.log_id())
+}
+
+/// All logs that the good headers in the directory's journals name.
+pub(crate) fn journals(dir: &Path) -> io::Result<Vec<LogId>> {
+    let mut ids = Vec::new();
+    for journal in [JOURNAL, NEW].map(|name| dir.join(name)) {
+        if journal.is_dir() {
+            ids.extend(journal::identities(&journal)?);
+        }
+    }
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
