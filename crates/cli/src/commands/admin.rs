@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use tagtrail_api::v1::{RebuildViewRequest, RepublishRequest};
 
+use crate::commands::salvage;
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -14,6 +15,7 @@ pub(crate) enum Admin {
     Rebuild(RebuildArgs),
     /// Publish events once more, to another stream of the NATS server
     Republish(RepublishArgs),
+    Salvage(salvage::Args),
 }
 
 /// Build the read model anew from the log.
@@ -46,6 +48,7 @@ pub(crate) async fn run(admin: Admin, context: &mut Context) -> Result<(), Failu
     match admin {
         Admin::Rebuild(args) => rebuild(&args, context).await,
         Admin::Republish(args) => republish(args, context).await,
+        Admin::Salvage(args) => salvage::run(&args, context),
     }
 }
 

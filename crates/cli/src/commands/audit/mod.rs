@@ -1,10 +1,11 @@
 //! `tagtrail audit`: checks a log without trusting whoever keeps it. The work is `tagtrail-replay`'s.
 
 mod diff;
+mod key;
 mod mirror;
 mod receipt;
 mod replay;
-mod verify;
+pub(super) mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ Exit codes: 0: all is well. 1: something is wrong, and is named. 2: it could not
 /// Each command exits with 0 if all is well, with 1 if something is wrong, and with 2 if it could not be checked.
 #[derive(clap::Subcommand)]
 pub(crate) enum Audit {
+    Key(key::Args),
     Verify(verify::Args),
     Replay(replay::Args),
     Diff(diff::Args),
@@ -41,6 +43,7 @@ pub(crate) enum Audit {
 /// Audits. Blocks, so not to be called from `async` code.
 pub(crate) fn run(audit: Audit, context: &mut Context) -> Result<(), Failure> {
     let result = match audit {
+        Audit::Key(args) => key::run(&args, context),
         Audit::Verify(args) => verify::run(args, context),
         Audit::Replay(args) => replay::run(&args, context),
         Audit::Diff(args) => diff::run(&args, context),

@@ -94,7 +94,7 @@ fn summary(verdict: &Verdict) -> String {
 }
 
 /// The verdict for people.
-fn in_words(verdict: &Verdict, streams: Option<usize>) -> String {
+pub(in crate::commands) fn in_words(verdict: &Verdict, streams: Option<usize>) -> String {
     let mut text = String::new();
     let mut line = |label: &str, words: &str| text.push_str(&format!("{label:<12} {words}\n"));
     let Verdict { source, size, root, hashes, blobs, permitted, .. } = verdict;
