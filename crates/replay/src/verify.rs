@@ -160,11 +160,25 @@ pub fn verify(
     let whole = ended.is_ok();
     let checkpoints = compare(&signed, &tree, &roots, whole, &mut wrong);
     if let Some(stored) = source.hashes() {
+        if differences.len() > 1 {
+            let at_least = if differences.len() == MOST_DIFFERENCES { "at least " } else { "" };
+            remarks
+                .push(format!("{at_least}{} stored hashes are not those of the events", differences.len()));
+        }
         let newest = checkpoints.iter().map(|compared| &compared.checkpoint).max_by_key(|c| c.size());
         judge_hashes(stored, differences, newest, &tree, whole, &mut wrong, &mut unread);
     } else {
         remarks
             .push("there are no stored hashes to compare: the tree was built from the events alone".into());
+    }
+    let only_tiles = |wrong: &Wrong| matches!(wrong, Wrong::TileDiffers { .. } | Wrong::TileMissing { .. });
+    if checkpoints.iter().any(|compared| compared.agrees) && !wrong.is_empty() && wrong.iter().all(only_tiles)
+    {
+        remarks.push(
+            "the events are those that were signed, only stored hashes are not theirs: in a data directory, stop the server, \
+             delete tree/, and start it, and they come back from the events"
+                .into(),
+        );
     }
     if checkpoints.is_empty() && wrong.is_empty() {
         remarks.push("there is no checkpoint, so nobody has signed for these events".into());
@@ -458,30 +472,31 @@ fn judge_hashes(
         let index = stored.size();
         wrong.push(Wrong::TileMissing { place: stored.place(0, index), level: 0, index });
     }
-    // A signed hash of a leaf tells which event was changed. Proven, it also vouches for all hashes of its tile, so that it
-    // is the first one of it; and what differs in a tile before it would show in a hash above.
-    let first = differences.iter().min_by_key(|(level, index)| (under(*level, *index).0, *level));
-    if let (Some((0, index)), Some(newest)) = (first, newest)
-        && proves(stored, *index, newest, unread)
+    let leaves: Vec<u64> =
+        differences.iter().filter(|(level, _)| *level == 0).map(|(_, index)| *index).collect();
+    // A hash above leaves that differ says nothing new.
+    let above = differences.into_iter().filter(|(level, index)| {
+        let (from, to) = under(*level, *index);
+        *level > 0 && !leaves.iter().any(|leaf| (from..=to).contains(&(leaf + 1)))
+    });
+    let above: Vec<(u8, u64)> = above.collect();
+    // The stored hash of a leaf that was signed tells which event was changed. Proven, it vouches for all hashes of its tile, so
+    // that it is the first one of it; and what differs in a tile before it shows in a hash above.
+    if let (Some(leaf), Some(newest)) = (leaves.first(), newest)
+        && above.iter().all(|(level, index)| under(*level, *index).0 > *leaf)
+        && proves(stored, *leaf, newest, unread)
     {
         for found in wrong.iter_mut() {
             if let Wrong::CheckpointInconsistent { first, last, .. } = found
-                && (*first..=*last).contains(&(index + 1))
+                && (*first..=*last).contains(&(leaf + 1))
             {
-                (*first, *last) = (index + 1, index + 1);
+                (*first, *last) = (leaf + 1, leaf + 1);
             }
         }
         return;
     }
-    let leaves: Vec<u64> =
-        differences.iter().filter(|(level, _)| *level == 0).map(|(_, index)| *index).collect();
-    for (level, index) in differences {
-        let (from, to) = under(level, index);
-        // A hash above others that differ says nothing new.
-        let explained = level > 0 && leaves.iter().any(|leaf| (from..=to).contains(&(leaf + 1)));
-        if !explained {
-            wrong.push(Wrong::TileDiffers { level, index, place: stored.place(level, index) });
-        }
+    for (level, index) in leaves.first().map(|leaf| (0, *leaf)).into_iter().chain(above) {
+        wrong.push(Wrong::TileDiffers { level, index, place: stored.place(level, index) });
     }
 }
 
