@@ -11,9 +11,9 @@ use prost_types::Timestamp;
 use crate::v1::event::Fact;
 use crate::v1::{
     Actor, Entry, Event, Failure, FailureCleared, HistoryItem, ImageRecorded, ImportFailed, ImportFinished,
-    ImportOutcome, ImportPolicy, LookupPolicySet, MoveWithheld, Platform, RepositoryImportFailed, Run,
-    StreamCreated, StreamDeleted, StreamMetadataSet, TagDeleted, TagHeld, TagMoved, TagReleased, TagRestored,
-    TagSet, TagSource, TagSpec,
+    ImportOutcome, ImportPolicy, LogContinued, LookupPolicySet, MoveWithheld, Platform,
+    RepositoryImportFailed, Run, StreamCreated, StreamDeleted, StreamMetadataSet, TagDeleted, TagHeld,
+    TagMoved, TagReleased, TagRestored, TagSet, TagSource, TagSpec, TestimonyTaken,
 };
 
 /// An event, on one line.
@@ -135,6 +135,7 @@ fn import_failed(fields: Fields<'_>, failed: &ImportFailed) {
         .text("source", &failed.source)
         .message("failure", failed.failure.as_ref(), failure)
         .number("generation", failed.generation)
+        .time("toldSince", failed.told_since.as_ref())
         .end();
 }
 
@@ -167,6 +168,29 @@ fn import_finished(fields: Fields<'_>, finished: &ImportFinished) {
 
 fn repository_import_failed(fields: Fields<'_>, failed: &RepositoryImportFailed) {
     fields.text("repository", &failed.repository).message("failure", failed.failure.as_ref(), failure).end();
+}
+
+fn testimony_taken(fields: Fields<'_>, told: &TestimonyTaken) {
+    fields
+        .text("document", &told.document)
+        .text("documentDigest", &told.document_digest)
+        .text("namespace", &told.namespace)
+        .text("name", &told.name)
+        .text("uid", &told.uid)
+        .text("resourceVersion", &told.resource_version)
+        .time("created", told.created.as_ref())
+        .time("checkedAt", told.checked_at.as_ref())
+        .number("itemsLeftOut", told.items_left_out)
+        .end();
+}
+
+fn log_continued(fields: Fields<'_>, continued: &LogContinued) {
+    fields
+        .text("oldLogId", &continued.old_log_id)
+        .text("oldOrigin", &continued.old_origin)
+        .text("oldCheckpoint", &continued.old_checkpoint)
+        .number("head", continued.head)
+        .end();
 }
 
 fn tag_spec(fields: Fields<'_>, spec: &TagSpec) {
@@ -352,6 +376,8 @@ impl<'t> Fields<'t> {
             Some(Fact::TagReleased(fact)) => self.message("tagReleased", Some(fact), tag_released),
             Some(Fact::MoveWithheld(fact)) => self.message("moveWithheld", Some(fact), move_withheld),
             Some(Fact::TagRestored(fact)) => self.message("tagRestored", Some(fact), tag_restored),
+            Some(Fact::TestimonyTaken(fact)) => self.message("testimonyTaken", Some(fact), testimony_taken),
+            Some(Fact::LogContinued(fact)) => self.message("logContinued", Some(fact), log_continued),
         }
     }
 }
@@ -484,6 +510,7 @@ mod tests {
                 source: "s".into(),
                 failure: why(),
                 generation: 3,
+                told_since: time(),
             }),
             Fact::FailureCleared(FailureCleared { tag: tag() }),
             Fact::ImageRecorded(ImageRecorded {
@@ -504,6 +531,23 @@ mod tests {
                 additional_tags: 2,
             }),
             Fact::RepositoryImportFailed(RepositoryImportFailed { repository: "r".into(), failure: why() }),
+            Fact::TestimonyTaken(TestimonyTaken {
+                document: "old cluster.yaml".into(),
+                document_digest: "sha256:6".into(),
+                namespace: "base".into(),
+                name: "app".into(),
+                uid: "4c11".into(),
+                resource_version: "236".into(),
+                created: time(),
+                checked_at: time(),
+                items_left_out: 2,
+            }),
+            Fact::LogContinued(LogContinued {
+                old_log_id: "0b5f".into(),
+                old_origin: "tagtrail.example.com/log".into(),
+                old_checkpoint: "tagtrail.example.com/log\n41\n".into(),
+                head: 40,
+            }),
         ]
     }
 

@@ -45,11 +45,15 @@ pub enum Kind {
     ImportFinished,
     /// An image became known.
     ImageRecorded,
+    /// An image stream was taken over from elsewhere, as a document told of it.
+    TestimonyTaken,
+    /// The log goes on under a new id.
+    LogContinued,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::StreamCreated,
         Self::StreamDeleted,
         Self::StreamChanged,
@@ -65,6 +69,8 @@ impl Kind {
         Self::ImportRecovered,
         Self::ImportFinished,
         Self::ImageRecorded,
+        Self::TestimonyTaken,
+        Self::LogContinued,
     ];
 
     /// The word.
@@ -86,6 +92,8 @@ impl Kind {
             Self::ImportRecovered => "import-recovered",
             Self::ImportFinished => "import-finished",
             Self::ImageRecorded => "image-recorded",
+            Self::TestimonyTaken => "testimony-taken",
+            Self::LogContinued => "log-continued",
         }
     }
 
@@ -107,7 +115,9 @@ impl Kind {
             | Self::StreamDeleted
             | Self::StreamChanged
             | Self::ImportFinished
-            | Self::ImageRecorded => false,
+            | Self::ImageRecorded
+            | Self::TestimonyTaken
+            | Self::LogContinued => false,
         }
     }
 
@@ -130,6 +140,8 @@ impl Kind {
             Fact::TagReleased(_) => Self::TagReleased,
             Fact::MoveWithheld(_) => Self::MoveWithheld,
             Fact::TagRestored(_) => Self::TagRestored,
+            Fact::TestimonyTaken(_) => Self::TestimonyTaken,
+            Fact::LogContinued(_) => Self::LogContinued,
         })
     }
 }
@@ -180,7 +192,9 @@ pub fn tag(event: &Event) -> Option<&str> {
         | Fact::LookupPolicySet(_)
         | Fact::ImageRecorded(_)
         | Fact::ImportFinished(_)
-        | Fact::RepositoryImportFailed(_) => None,
+        | Fact::RepositoryImportFailed(_)
+        | Fact::TestimonyTaken(_)
+        | Fact::LogContinued(_) => None,
     }
 }
 

@@ -13,8 +13,8 @@ use tagtrail_api::v1::WriteOptions;
 
 use crate::commands::{
     admin, annotate, audit, bisect, completion, create, delete, describe, diff, events, get, history, hold,
-    import_image, label, project, promote, restore, rollback, serve, set, status, tag, version, watch,
-    whereabouts, why,
+    import_image, import_openshift, label, project, promote, restore, rollback, serve, set, status, tag,
+    version, watch, whereabouts, why,
 };
 use crate::config::{self, ClientFile};
 use crate::context::{self, Context};
@@ -88,6 +88,7 @@ enum Command {
 enum ClientCommand {
     /// Import images from a registry now
     ImportImage(import_image::Args),
+    ImportOpenshift(import_openshift::Args),
     /// Point a tag at an image, or delete tags
     Tag(tag::Args),
     Promote(promote::Args),
@@ -229,6 +230,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(command: ClientCommand, context: &mut Context) -> Result<(), Failure> {
     match command {
         ClientCommand::ImportImage(args) => import_image::run(args, context).await,
+        ClientCommand::ImportOpenshift(args) => import_openshift::run(args, context).await,
         ClientCommand::Tag(args) => tag::run(args, context).await,
         ClientCommand::Promote(args) => promote::run(args, context).await,
         ClientCommand::Rollback(args) => rollback::run(args, context).await,
@@ -385,6 +387,12 @@ mod tests {
         };
         let list = help("--help");
         for (command, line, more, moment) in [
+            (
+                "import-openshift",
+                "Take over image streams from OpenShift, with all of their history",
+                "a time of its own",
+                false,
+            ),
             (
                 "promote",
                 "Point several tags at what others point to: all of them or none",

@@ -11,6 +11,7 @@
 //! | `moment`   | moments as people write them                                    |
 //! | `places`   | streams, tags and digests as people write them                  |
 //! | `progress` | how far something long has come                                 |
+//! | `told`     | image streams that OpenShift printed                            |
 //! | `k8s`      | the objects as the Kubernetes API would show them               |
 //! | `print`    | text: tables, descriptions, JSON, YAML, templates. Pure.        |
 
@@ -33,6 +34,7 @@ mod print;
 mod progress;
 #[cfg(test)]
 mod recorded;
+mod told;
 
 /// Runs the command that this process was started with. 0: it was done; 1: it was not, or an
 /// audit found something wrong; 2: `bisect` or an audit could not tell.

@@ -20,12 +20,15 @@ pub struct Position {
 /// Gives the state of a stream's name after an event. The event has happened, so this cannot fail.
 ///
 /// # Panics
-/// If an event other than a creation is applied to a stream that does not exist. No log that `decide` wrote holds
+/// If an event of a stream, other than its creation, is applied to a stream that does not exist. No log that `decide` wrote holds
 /// such an event: the log is damaged, and to go on would be to make things up.
 #[must_use]
 pub fn apply(mut state: StreamState, event: &Event, at: Position) -> StreamState {
     state.revision += 1;
     state.sequence = at.sequence;
+    if let Fact::LogContinued(_) = event.fact {
+        return state; // It is about the log. No stream lives there.
+    }
     if let Fact::StreamDeleted { .. } = event.fact {
         state.life = None;
         return state;
@@ -51,7 +54,9 @@ pub fn apply(mut state: StreamState, event: &Event, at: Position) -> StreamState
 
 fn change(stream: &mut Stream, fact: &Fact, at: Position) {
     match fact {
-        Fact::StreamCreated { .. } | Fact::StreamDeleted { .. } => unreachable!("apply has dealt with these"),
+        Fact::StreamCreated { .. } | Fact::StreamDeleted { .. } | Fact::LogContinued(_) => {
+            unreachable!("apply has dealt with these")
+        }
         Fact::StreamMetadataSet { labels, annotations } => {
             stream.labels.clone_from(labels);
             stream.annotations.clone_from(annotations);
@@ -79,11 +84,11 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
                 HistoryChange::Replaced | HistoryChange::Renewed => {}
             }
         }
-        Fact::ImportFailed { tag, failure, generation, source: _ } => {
+        Fact::ImportFailed { tag, failure, generation, source: _, told_since } => {
             tag_mut(stream, tag).condition = Some(ImportCondition {
                 failure: failure.clone(),
                 generation: *generation,
-                since: at.recorded_at,
+                since: told_since.unwrap_or(at.recorded_at),
             });
         }
         Fact::FailureCleared { tag } => {
@@ -118,6 +123,10 @@ fn change(stream: &mut Stream, fact: &Fact, at: Position) {
             };
         }
         Fact::ImageRecorded(_) | Fact::RepositoryImportFailed { .. } => {}
+        Fact::TestimonyTaken(told) => {
+            stream.created = told.created.unwrap_or(stream.created);
+            stream.checked_at = told.checked_at.or(stream.checked_at);
+        }
         Fact::ImportFinished(import) => stream.checked_at = Some(import.checked_at),
     }
 }

@@ -25,8 +25,8 @@ pub fn reason(state: &TagState) -> Option<Reason> {
 }
 
 /// What the registry named when the tag got its present image, or the one that is withheld from it. If it still names that,
-/// nothing has moved. `None`: the image has to be fetched to know, because the tag failed, was set anew, or would now take
-/// another image out of the same index. `default_platform` is what is taken where the tag prefers nothing: operating system, architecture.
+/// nothing has moved. `None`: the image has to be fetched to know, because the tag failed, was set anew, would now take
+/// another image out of the same index, or is only told to have the one it has. `default_platform` is what is taken where the tag prefers nothing: operating system, architecture.
 #[must_use]
 pub fn unmoved<'s>(state: &'s TagState, default_platform: (&str, &str)) -> Option<&'s Digest> {
     let spec = state.spec.as_ref()?;
@@ -34,7 +34,7 @@ pub fn unmoved<'s>(state: &'s TagState, default_platform: (&str, &str)) -> Optio
     let item = withheld.or(state.current.as_ref().map(|current| &current.item))?;
     // A held tag waits for nothing, whatever was wished before.
     let open = item.generation < spec.generation && state.hold.is_none();
-    if state.condition.is_some() || open {
+    if state.condition.is_some() || open || item.is_only_told() {
         return None;
     }
     let Some(index) = &item.index else { return item.image.as_ref() };
@@ -60,8 +60,8 @@ mod tests {
     }
 
     /// A tag in a few words: `scheduled`, `failed`, `reference`, `alias`, `digest` (as its source), `amd64` or `arm64`
-    /// (its image, of which the index is `b`), `plain` (an image without index), `prefers-arm64`, `set-anew`, `held`, `withheld`
-    /// (held, and `d` is withheld from it).
+    /// (its image, of which the index is `b`), `plain` (an image without index), `told` (by a document only), `prefers-arm64`,
+    /// `set-anew`, `held`, `withheld` (held, and `d` is withheld from it).
     fn tag(words: &str) -> TagState {
         let has = |word: &str| words.split(' ').any(|w| w == word);
         let name = if has("digest") { format!("quay.io/a@{}", digest('a')) } else { "quay.io/a:1".into() };
@@ -88,7 +88,7 @@ mod tests {
             image: Some(digest('a')),
             index,
             generation: 1,
-            media_type: String::new(),
+            media_type: if has("told") { String::new() } else { "manifest".into() },
             platform,
         });
         let failure = Failure { kind: FailureKind::NotFound, reason: String::new(), message: String::new() };
@@ -144,6 +144,8 @@ mod tests {
         check("plain failed", None);
         check("plain set-anew", None);
         check("scheduled", None);
+        // Nobody here has seen it.
+        check("plain told", None);
         // A held tag stays, so what is withheld is what was seen last.
         check("plain held", Some('a'));
         check("plain withheld", Some('d'));

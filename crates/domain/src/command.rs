@@ -1,6 +1,7 @@
 //! Wishes, in the imperative. What they need from outside (time, ids, what a registry answered) comes with them.
 
 use crate::digest::Digest;
+use crate::event::TestimonyTaken;
 use crate::image::{Failure, Image};
 use crate::names::TagName;
 use crate::state::{Current, HistoryItem, HoldTerms};
@@ -74,6 +75,8 @@ pub enum Command {
     Restore(Restore),
     /// Take over what registries answered.
     Import(Import),
+    /// Take over an image stream as a document tells of it. It must not be there.
+    TakeTestimony(Box<Testimony>),
 }
 
 /// Change annotations and labels of a stream, or annotations of one of its tags.
@@ -169,6 +172,49 @@ pub struct RestoredTag {
     pub items: Vec<HistoryItem>,
     /// The hold that it had.
     pub hold: Option<HoldTerms>,
+}
+
+/// Take over an image stream as a document tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Testimony {
+    /// The document, and what it tells of the stream as it was there. How many items are left out is found by deciding.
+    pub told: TestimonyTaken,
+    /// The stream's generation. 0: it was not told.
+    pub generation: i64,
+    /// Whether unqualified image names may resolve to its tags.
+    pub lookup_local: bool,
+    /// Its labels.
+    pub labels: Entries,
+    /// Its annotations. Those that tell of the tool which wrote them are left out.
+    pub annotations: Entries,
+    /// Its tags.
+    pub tags: Vec<ToldTag>,
+    /// What the envelope of each event takes, in bytes, as the shell knows: all of them are one run, which is bounded.
+    pub envelope_bytes: usize,
+}
+
+/// A tag as a document tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToldTag {
+    /// The tag.
+    pub tag: TagName,
+    /// What it follows. `None`: there is history only. A generation of 0 was not told.
+    pub spec: Option<TagSpec>,
+    /// Its history, newest first.
+    pub items: Vec<HistoryItem>,
+    /// The failure that holds.
+    pub failure: Option<ToldFailure>,
+}
+
+/// A failed import as a document tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToldFailure {
+    /// What was wrong.
+    pub failure: Failure,
+    /// The generation that the failure stands for.
+    pub generation: i64,
+    /// Since when. `None`: it was not told.
+    pub since: Option<Timestamp>,
 }
 
 /// Take over what registries answered.

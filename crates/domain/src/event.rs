@@ -76,6 +76,8 @@ pub enum Fact {
         failure: Failure,
         /// The generation that the failure stands for.
         generation: i64,
+        /// Since when it was so, as a document told. `None`: since it was recorded.
+        told_since: Option<Timestamp>,
     },
     /// A failure that was shown on a tag no longer holds.
     FailureCleared {
@@ -111,6 +113,10 @@ pub enum Fact {
     MoveWithheld(Box<MoveWithheld>),
     /// A deleted tag is back, as it was.
     TagRestored(Box<TagRestored>),
+    /// The stream is here because a document told of it: what comes in one run with this was told, not observed.
+    TestimonyTaken(Box<TestimonyTaken>),
+    /// The log goes on under a new id. It is about no stream, and stands under [`StreamKey::of_log`].
+    LogContinued(Box<LogContinued>),
 }
 
 impl Fact {
@@ -133,7 +139,9 @@ impl Fact {
             | Self::LookupPolicySet { .. }
             | Self::ImageRecorded(_)
             | Self::ImportFinished(_)
-            | Self::RepositoryImportFailed { .. } => None,
+            | Self::RepositoryImportFailed { .. }
+            | Self::TestimonyTaken(_)
+            | Self::LogContinued(_) => None,
         }
     }
 }
@@ -214,6 +222,49 @@ pub enum MoveCause {
     Alias(TagName),
     /// Somebody took the tag back to what it had pointed to.
     Rollback,
+    /// A document told that the tag had pointed there. When, the item says; nobody here has seen it.
+    Testimony,
+}
+
+/// An image stream was taken over from elsewhere, as a document told of it. Second in its run, after the creation; the tags
+/// and their histories follow. Of what was not told the texts are empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TestimonyTaken {
+    /// Name of the document, as it was given.
+    pub document: String,
+    /// Digest of the document's bytes.
+    pub document_digest: Digest,
+    /// The stream's namespace there.
+    pub namespace: String,
+    /// The stream's name there.
+    pub name: String,
+    /// The stream's uid there.
+    pub uid: String,
+    /// The stream's resource version there.
+    pub resource_version: String,
+    /// When the stream was created there. It counts as created then.
+    pub created: Option<Timestamp>,
+    /// When an import had last changed something there.
+    pub checked_at: Option<Timestamp>,
+    /// How many history items the document told of that were left out, the oldest of their tags.
+    pub items_left_out: u32,
+}
+
+/// The log goes on under a new id: it was found behind what others had seen of it, and somebody accepted that. No command
+/// makes this event; the server writes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogContinued {
+    /// The id that it had, 32 hexadecimal digits.
+    pub old_log_id: String,
+    /// The origin that its checkpoints had named.
+    pub old_origin: String,
+    /// The last checkpoint of the old log that is known, as its text; at most [`limits::CHECKPOINT_BYTES`]. Empty: none is
+    /// known.
+    ///
+    /// [`limits::CHECKPOINT_BYTES`]: crate::limits::CHECKPOINT_BYTES
+    pub old_checkpoint: String,
+    /// The newest sequence that the log had when it went on under the new id.
+    pub head: u64,
 }
 
 /// An image became known. Its bytes were in the blob store, synced, before the event.

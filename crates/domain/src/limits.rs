@@ -41,3 +41,14 @@ pub const MANIFESTS_PER_INDEX: usize = 250;
 /// How often a tag may be looked at, in seconds. Below a second there is no schedule but a storm; a tag that is looked
 /// at less than once in thirty days is not looked after.
 pub const INTERVAL_SECONDS: RangeInclusive<u32> = 1..=30 * 24 * 60 * 60;
+/// Longest name of a document that tells of an image stream, in bytes. It stands in one event.
+pub const DOCUMENT_NAME_BYTES: usize = 1024;
+/// Longest reference, uid or other word that such a document may tell, in bytes. An event holds two history items.
+pub const TOLD_WORD_BYTES: usize = 1024;
+/// What the events of one testimony may take together, in bytes: a command is one indivisible run, of which the log takes
+/// no more than 15 MiB at once. History items beyond it are left out, the oldest first.
+pub const TESTIMONY_BYTES: usize = 12 << 20;
+/// Highest generation that is taken over, so that counting on never overflows: what a JSON number holds exactly.
+pub const TOLD_GENERATION: i64 = 1 << 53;
+/// Longest text of a checkpoint that is kept in an event, in bytes.
+pub const CHECKPOINT_BYTES: usize = 4096;

@@ -54,7 +54,9 @@ impl Model {
             | Fact::TagReleased { .. }
             | Fact::MoveWithheld(_)
             | Fact::ImportFinished(_)
-            | Fact::RepositoryImportFailed { .. } => {}
+            | Fact::RepositoryImportFailed { .. }
+            | Fact::TestimonyTaken(_)
+            | Fact::LogContinued(_) => {}
         }
     }
 

@@ -6,6 +6,12 @@ use std::sync::Arc;
 use crate::limits;
 use crate::reference::is_tag;
 
+/// The namespace of [`LOG_STREAM`]. Otherwise it is one like any other.
+pub const SYSTEM_NAMESPACE: &str = "tagtrail-system";
+/// The name in [`SYSTEM_NAMESPACE`] that events about the log itself stand under. No image stream can have it, so that nobody
+/// mistakes them for a stream's.
+pub const LOG_STREAM: &str = "log";
+
 /// Why a text is not the name it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -161,6 +167,20 @@ impl StreamKey {
     }
 }
 
+impl StreamKey {
+    /// The name under which the log tells of itself. No image stream can be there.
+    #[must_use]
+    pub fn of_log() -> Self {
+        Self { namespace: Namespace(SYSTEM_NAMESPACE.into()), name: StreamName(LOG_STREAM.into()) }
+    }
+
+    /// Whether it is [`StreamKey::of_log`].
+    #[must_use]
+    pub fn is_of_log(&self) -> bool {
+        self.namespace.as_str() == SYSTEM_NAMESPACE && self.name.as_str() == LOG_STREAM
+    }
+}
+
 impl fmt::Display for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -182,6 +202,14 @@ mod tests {
         assert!(StreamKey::parse("test", &"a".repeat(250)).is_ok());
         let refused = StreamKey::parse("test", &"a".repeat(251)).expect_err("too long");
         assert_eq!(refused.to_string(), "'namespace/name' cannot be longer than 255 characters");
+    }
+
+    #[test]
+    fn the_log_has_a_name() {
+        let key = StreamKey::parse(SYSTEM_NAMESPACE, LOG_STREAM).expect("a name like any other");
+        assert_eq!(key, StreamKey::of_log());
+        assert!(key.is_of_log());
+        assert!(!StreamKey::parse("test", LOG_STREAM).expect("valid").is_of_log());
     }
 
     #[test]

@@ -38,6 +38,12 @@ impl HistoryItem {
     pub fn is_same(&self, other: &Self) -> bool {
         self.reference == other.reference && self.image == other.image
     }
+
+    /// Whether its image is known by a document's word only: nobody here has seen a manifest of it.
+    #[must_use]
+    pub fn is_only_told(&self) -> bool {
+        self.image.is_some() && self.media_type.is_empty()
+    }
 }
 
 /// The newest entry of a tag's history, and the event that set it.

@@ -194,7 +194,7 @@ proptest! {
             };
             if copied_from == 0 {
                 let made_here = match cause {
-                    MoveCause::Import | MoveCause::ScheduledImport => true,
+                    MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Testimony => true,
                     // Only pointed at, or confirmed by a new alias.
                     MoveCause::Tag => item.image.is_none() || renewed,
                     MoveCause::Alias(_) | MoveCause::Rollback => false,

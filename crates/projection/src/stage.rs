@@ -138,7 +138,9 @@ impl<'v> Stage<'v> {
             | Fact::StreamMetadataSet { .. }
             | Fact::LookupPolicySet { .. }
             | Fact::ImportFinished(_)
-            | Fact::RepositoryImportFailed { .. } => {}
+            | Fact::RepositoryImportFailed { .. }
+            | Fact::TestimonyTaken(_)
+            | Fact::LogContinued(_) => {}
         }
         self.put(keys::stream_event(key, recorded.sequence), rows::encode(&self.images));
         self.write_snapshot(key, &after, row);

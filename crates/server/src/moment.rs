@@ -106,7 +106,7 @@ impl Past {
     }
 }
 
-fn timestamp(seconds: i64, nanos: i32) -> Option<Timestamp> {
+pub(crate) fn timestamp(seconds: i64, nanos: i32) -> Option<Timestamp> {
     let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Timestamp::new(seconds, nanos))
 }

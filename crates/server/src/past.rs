@@ -350,7 +350,9 @@ impl Items {
             | Fact::MoveWithheld(_)
             | Fact::ImageRecorded(_)
             | Fact::ImportFinished(_)
-            | Fact::RepositoryImportFailed { .. } => {}
+            | Fact::RepositoryImportFailed { .. }
+            | Fact::TestimonyTaken(_)
+            | Fact::LogContinued(_) => {}
         }
     }
 

@@ -46,6 +46,8 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 const CATCH_UP_STEP: u64 = 20_000;
 /// The largest request, in bytes.
 const REQUEST_BYTES: usize = 1 << 20;
+/// The largest request to take over an image stream, which tells of all that its tags have pointed to.
+const TESTIMONY_BYTES: usize = 16 << 20;
 
 /// Why the server could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -340,8 +342,11 @@ fn routes(services: Services, gate: Gate) -> Routes {
 
     macro_rules! gated {
         ($server:ident) => {
+            gated!($server, REQUEST_BYTES)
+        };
+        ($server:ident, $bytes:expr) => {
             InterceptedService::new(
-                $server::new(services.clone()).max_decoding_message_size(REQUEST_BYTES),
+                $server::new(services.clone()).max_decoding_message_size($bytes),
                 gate.clone(),
             )
         };
@@ -352,7 +357,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
         .build_v1()
         .expect("the descriptors are those this program was built with");
     Routes::new(reflection)
-        .add_service(gated!(ImageStreamServiceServer))
+        .add_service(gated!(ImageStreamServiceServer, TESTIMONY_BYTES))
         .add_service(gated!(TagServiceServer))
         .add_service(gated!(HistoryServiceServer))
         .add_service(gated!(ImportServiceServer))

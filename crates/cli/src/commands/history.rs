@@ -37,7 +37,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIGEST", value_parser = |text: &str| beginning_of_digest(text, 6))]
     digest: Option<String>,
     /// Only these kinds: stream-deleted, tag-moved, tag-deleted, tag-restored, tag-held, tag-released, move-withheld,
-    /// import-failed, which are all that are shown otherwise; or stream-created, tag-set, tag-confirmed, import-recovered
+    /// import-failed, log-continued, which are all that are shown otherwise; or stream-created, testimony-taken, tag-set,
+    /// tag-confirmed, import-recovered
     #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
     kinds: Vec<Kind>,
     /// Only what happened after this moment; of a whole second, after its beginning

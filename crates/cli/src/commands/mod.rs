@@ -16,6 +16,7 @@ mod get_watch;
 pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod import_image;
+pub(crate) mod import_openshift;
 pub(crate) mod label;
 mod metadata;
 pub(crate) mod project;

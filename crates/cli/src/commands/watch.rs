@@ -27,7 +27,7 @@ pub(crate) struct Args {
     tag: Option<String>,
     /// Only events of these kinds: stream-created, stream-deleted, stream-changed, tag-set, tag-moved, tag-confirmed,
     /// tag-deleted, tag-held, tag-released, tag-restored, move-withheld, import-failed, import-recovered, import-finished,
-    /// image-recorded
+    /// image-recorded, testimony-taken, log-continued
     #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
     kinds: Vec<Kind>,
     /// Begin with the event after this sequence instead of now; 0: with the first one

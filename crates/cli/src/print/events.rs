@@ -77,6 +77,19 @@ fn in_words(fact: &Fact) -> String {
         Fact::TagRestored(restored) => {
             format!("{} restored -> {}", restored.tag, reference(restored.items.first()))
         }
+        Fact::TestimonyTaken(told) => {
+            let place = match (told.namespace.as_str(), told.name.as_str()) {
+                ("", name) => name.to_owned(),
+                (namespace, name) => format!("{namespace}/{name}"),
+            };
+            format!("told of by {} ({}), as {place}", told.document, told.document_digest)
+        }
+        Fact::LogContinued(continued) => {
+            format!(
+                "the log goes on under a new id after {}, it was {}",
+                continued.head, continued.old_log_id
+            )
+        }
     }
 }
 

@@ -44,7 +44,8 @@ impl Layout {
         let mut cells = vec![entry.sequence.to_string(), at];
         cells.extend(self.namespaces.then(|| entry.namespace.clone()));
         cells.extend(self.streams.then(|| entry.stream.clone()));
-        cells.push(if entry.tag.is_empty() { "<all>".into() } else { entry.tag.clone() });
+        let no_tag = if entry.kind == "log-continued" { NOTHING } else { "<all>" };
+        cells.push(if entry.tag.is_empty() { no_tag.into() } else { entry.tag.clone() });
         cells.extend([image(entry.from.as_ref()), image(entry.to.as_ref()), what(entry)]);
         let who = match &entry.asked_by {
             Some(asked_by) => format!("{} for {}", actor.name, asked_by.name),
@@ -67,7 +68,13 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
         "alias" if !entry.followed_tag.is_empty() => format!("alias of {}", entry.followed_tag),
         cause => cause.to_owned(),
     };
+    // It was recorded when it was told; this is when it was.
+    let told = entry.to.as_ref().and_then(|item| item.created.as_ref());
     match entry.kind.as_str() {
+        "tag-moved" if cause == "testimony" => match told {
+            Some(created) => format!("testimony ({})", rfc3339(created)),
+            None => cause,
+        },
         "tag-moved" if !cause.is_empty() => cause,
         "tag-confirmed" if !cause.is_empty() => format!("{cause}, unchanged"),
         "move-withheld" if cause.is_empty() => "withheld".into(),
@@ -87,6 +94,7 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
         "tag-deleted" => "delete".into(),
         "stream-deleted" => "delete the image stream".into(),
         "tag-restored" => "restore".into(),
+        "log-continued" => format!("the log goes on under a new id, it was {}", entry.source),
         kind if cause.is_empty() => kind.to_owned(),
         kind => format!("{kind} by {cause}"),
     }
@@ -267,6 +275,8 @@ pub(crate) mod tests {
         check("tag-released", "release", "release");
         check("tag-released", "expiry", "release, for its time was up");
         check("tag-restored", "restore", "restore");
+        check("tag-moved", "testimony", "testimony");
+        check("log-continued", "", "the log goes on under a new id, it was ");
         check("tag-set", "", "tag-set");
         check("tag-set", "tag", "tag-set by tag");
     }

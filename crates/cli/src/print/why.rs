@@ -44,6 +44,9 @@ fn link(text: &mut String, number: usize, cause: &Cause, current: &str) {
     if let Some(seen) = &cause.observation {
         line(&observed(seen));
     }
+    if let Some(told) = &cause.testimony {
+        line(&format!("told by {} ({}), not observed", one_line(&told.document), told.document_digest));
+    }
 }
 
 /// Who asked for it, where that was somebody else.
@@ -101,6 +104,17 @@ fn cause_in_json(cause: &Cause) -> Value {
             "index": (!seen.index.is_empty()).then_some(&seen.index),
         });
     }
+    if let Some(told) = &cause.testimony {
+        let text = |text: &str| Value::from((!text.is_empty()).then_some(text));
+        object["testimony"] = json!({
+            "document": told.document,
+            "documentDigest": told.document_digest,
+            "namespace": text(&told.namespace),
+            "name": text(&told.name),
+            "uid": text(&told.uid),
+            "resourceVersion": text(&told.resource_version),
+        });
+    }
     object
 }
 
@@ -136,7 +150,7 @@ mod tests {
             index: digest("cc"),
         };
         let first = Cause { entry: Some(alias), ..Cause::default() };
-        let last = Cause { entry: Some(import), wish: Some(wish), observation: Some(seen) };
+        let last = Cause { entry: Some(import), wish: Some(wish), observation: Some(seen), testimony: None };
         WhyResponse { causes: vec![first, last], at: None }
     }
 

@@ -62,6 +62,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, world: &impl World, import: &Import)
                         source: plan.target.from.clone(),
                         failure: bounded(failure),
                         generation: if plan.held { draft.generation } else { next },
+                        told_since: None,
                     });
                 }
                 Err(failure.reason.clone())
@@ -162,7 +163,9 @@ impl<'i> Plan<'i> {
                     (Some(spec), Some(current)) => spec.generation <= current.generation,
                     _ => false,
                 };
-                let changed = !same || !answered;
+                // What was only told is confirmed by the first import that finds it: now it is known what the image is.
+                let told = current.is_some_and(HistoryItem::is_only_told);
+                let changed = !same || !answered || told;
                 let spec = match old {
                     None => fresh(),
                     // How a held tag is imported can be changed. What it follows cannot.

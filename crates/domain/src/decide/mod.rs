@@ -6,6 +6,7 @@ mod metadata;
 mod restore;
 mod rollback;
 mod tag;
+mod testimony;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -110,6 +111,16 @@ fn refuse_twice(wishes: &[(StreamKey, Command)]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Events about the log itself stand under a name, which therefore no image stream can have.
+fn refuse_the_log(key: &StreamKey) -> Result<(), Refusal> {
+    if !key.is_of_log() {
+        return Ok(());
+    }
+    Err(Refusal::Malformed(format!(
+        "\"{key}\" is the name under which the log tells of itself, so no image stream can be there; choose another name"
+    )))
+}
+
 fn expect_revision(state: &StreamState, key: &StreamKey, expected: Option<u64>) -> Result<(), Refusal> {
     let actual = if state.life.is_some() { state.revision } else { 0 };
     match expected {
@@ -150,6 +161,7 @@ impl<'a> Draft<'a> {
         number: usize,
         before: Arc<StreamState>,
     ) -> Result<Self, Refusal> {
+        refuse_the_log(key)?;
         expect_revision(&before, key, context.expected_revision)?;
         let generation = before.life.as_ref().map_or(0, |stream| stream.generation);
         let state = Arc::unwrap_or_clone(before);
@@ -187,6 +199,7 @@ impl<'a> Draft<'a> {
             Command::Hold { tag, terms, expect } => hold::hold(self, tag, terms, expect.as_ref())?,
             Command::Release { tag, expired } => hold::release(self, tag, *expired)?,
             Command::Restore(wish) => restore::decide(self, wish)?,
+            Command::TakeTestimony(testimony) => testimony::decide(self, testimony)?,
         }
         Ok(())
     }
@@ -366,7 +379,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives what moved to every tag that follows it, and to those that follow these (spec §2.4; OpenShift gets
-    /// only one hop right). A circle, which only an older log can hold, ends where it began.
+    /// only one hop right). A circle, which only an older log or a testimony can hold, ends where it began.
     fn follow_aliases(&mut self, moved: Vec<TagName>) {
         let followers = self.followers();
         let mut seen: BTreeSet<TagName> = moved.iter().cloned().collect();

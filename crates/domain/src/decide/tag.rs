@@ -154,7 +154,7 @@ pub(super) fn refuse_circle_at(draft: &Draft<'_>, tag: &TagName) -> Result<(), R
 }
 
 /// A tag that follows itself, over whatever hops, would never move again, and `describe` would show a source that is
-/// none. OpenShift accepts it (spec §2.4). An older log may hold circles: the walk ends in them as well.
+/// none. OpenShift accepts it (spec §2.4). An older log may hold circles, and so may a testimony: the walk ends in them as well.
 fn refuse_circle(draft: &Draft<'_>, tag: &TagName, followed: TagName) -> Result<(), Refusal> {
     let mut way = vec![followed.clone()];
     let mut seen = BTreeSet::from([followed]);

@@ -684,8 +684,9 @@ fn say_fact(fact: &Fact) -> String {
             let held = held.unwrap_or_default();
             format!("{} back as of {} := {spec} [{}]{held}", restored.tag, restored.as_of, items.join(", "))
         }
-        Fact::ImportFailed { tag, failure, generation, .. } => {
-            format!("{tag} !{} g{generation}", failure.reason)
+        Fact::ImportFailed { tag, failure, generation, told_since, .. } => {
+            let since = told_since.map(|at| format!(" since {}", at.seconds)).unwrap_or_default();
+            format!("{tag} !{} g{generation}{since}", failure.reason)
         }
         Fact::FailureCleared { tag } => format!("{tag} no failure"),
         Fact::ImageRecorded(image) => format!("new {}", letters(image.digest.as_str())),
@@ -703,6 +704,14 @@ fn say_fact(fact: &Fact) -> String {
         Fact::RepositoryImportFailed { repository, failure } => {
             format!("all of {repository} !{}", failure.reason)
         }
+        Fact::TestimonyTaken(told) => {
+            let left_out = match told.items_left_out {
+                0 => String::new(),
+                items => format!(", without {items}"),
+            };
+            format!("told by {}{left_out}", told.document)
+        }
+        Fact::LogContinued(_) => unreachable!("no command makes it"),
     }
 }
 
@@ -712,6 +721,7 @@ fn say_cause(cause: &MoveCause, copied_from: u64) -> String {
         MoveCause::ScheduledImport => " by schedule".into(),
         MoveCause::Alias(source) => format!(" with {source}"),
         MoveCause::Rollback => format!(" back to {copied_from}"),
+        MoveCause::Testimony => " told".into(),
     }
 }
 

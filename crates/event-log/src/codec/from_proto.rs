@@ -2,8 +2,8 @@
 
 use tagtrail_api::v1;
 use tagtrail_domain::event::{
-    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, MoveWithheld,
-    Recorded, Run, TagMoved, TagRestored,
+    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, LogContinued, MoveCause,
+    MoveWithheld, Recorded, Run, TagMoved, TagRestored, TestimonyTaken,
 };
 use tagtrail_domain::state::HoldTerms;
 use tagtrail_domain::tag::{
@@ -74,6 +74,7 @@ fn fact(fact: ProtoFact) -> Decoded<Fact> {
             source: failed.source,
             failure: failure(failed.failure.ok_or(DecodeError::Missing("failure"))?)?,
             generation: failed.generation,
+            told_since: optional_timestamp(failed.told_since)?,
         },
         ProtoFact::FailureCleared(cleared) => Fact::FailureCleared { tag: tag(&cleared.tag)? },
         ProtoFact::ImageRecorded(image) => Fact::ImageRecorded(Box::new(image_recorded(image)?)),
@@ -91,11 +92,18 @@ fn fact(fact: ProtoFact) -> Decoded<Fact> {
         }
         ProtoFact::MoveWithheld(withheld) => Fact::MoveWithheld(Box::new(move_withheld(withheld)?)),
         ProtoFact::TagRestored(restored) => Fact::TagRestored(Box::new(tag_restored(restored)?)),
+        ProtoFact::TestimonyTaken(told) => Fact::TestimonyTaken(Box::new(testimony_taken(told)?)),
+        ProtoFact::LogContinued(continued) => Fact::LogContinued(Box::new(LogContinued {
+            old_log_id: continued.old_log_id,
+            old_origin: continued.old_origin,
+            old_checkpoint: continued.old_checkpoint,
+            head: continued.head,
+        })),
     })
 }
 
 fn tag_held(held: v1::TagHeld) -> Decoded<(TagName, HoldTerms)> {
-    let expires_at = held.expires_at.map(|at| timestamp(Some(at))).transpose()?;
+    let expires_at = optional_timestamp(held.expires_at)?;
     Ok((tag(&held.tag)?, HoldTerms { held_by: held.held_by, reason: held.reason, expires_at }))
 }
 
@@ -119,6 +127,20 @@ fn tag_restored(restored: v1::TagRestored) -> Decoded<TagRestored> {
     })
 }
 
+fn testimony_taken(told: v1::TestimonyTaken) -> Decoded<TestimonyTaken> {
+    Ok(TestimonyTaken {
+        document: told.document,
+        document_digest: digest(&told.document_digest)?,
+        namespace: told.namespace,
+        name: told.name,
+        uid: told.uid,
+        resource_version: told.resource_version,
+        created: optional_timestamp(told.created)?,
+        checked_at: optional_timestamp(told.checked_at)?,
+        items_left_out: told.items_left_out,
+    })
+}
+
 fn cause(value: i32, followed_tag: &str) -> Decoded<MoveCause> {
     Ok(match v1::MoveCause::try_from(value) {
         Ok(v1::MoveCause::Import) => MoveCause::Import,
@@ -126,6 +148,7 @@ fn cause(value: i32, followed_tag: &str) -> Decoded<MoveCause> {
         Ok(v1::MoveCause::Tag) => MoveCause::Tag,
         Ok(v1::MoveCause::Alias) => MoveCause::Alias(tag(followed_tag)?),
         Ok(v1::MoveCause::Rollback) => MoveCause::Rollback,
+        Ok(v1::MoveCause::Testimony) => MoveCause::Testimony,
         Ok(v1::MoveCause::Unspecified) | Err(_) => return Err(unknown("cause", value)),
     })
 }
@@ -156,7 +179,7 @@ fn image_recorded(image: v1::ImageRecorded) -> Decoded<ImageRecorded> {
         config: optional_digest(&image.config)?,
         size: image.size,
         platform: image.platform.map(platform),
-        built_at: image.built_at.map(|at| timestamp(Some(at))).transpose()?,
+        built_at: optional_timestamp(image.built_at)?,
         manifests: image.manifests.iter().map(|text| digest(text)).collect::<Decoded<_>>()?,
     })
 }
@@ -257,6 +280,10 @@ fn timestamp(at: Option<prost_types::Timestamp>) -> Decoded<Timestamp> {
         Ok(nanos @ 0..1_000_000_000) => Ok(Timestamp::new(at.seconds, nanos)),
         _ => Err(unknown("time", format!("{}.{:09}", at.seconds, at.nanos))),
     }
+}
+
+fn optional_timestamp(at: Option<prost_types::Timestamp>) -> Decoded<Option<Timestamp>> {
+    at.map(|at| timestamp(Some(at))).transpose()
 }
 
 fn tag(text: &str) -> Decoded<TagName> {

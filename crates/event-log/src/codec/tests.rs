@@ -5,7 +5,7 @@
 //! run the test with `TAGTRAIL_NEW_GOLDEN=1`, and it writes what is missing. A new field gets a new folder, with all
 //! fields filled again, beside the old ones: `v2` has the interval of an import policy and the index of a history item
 //! ([`golden_v2`]), `v3` the trace context of the envelope, `v4` what an item was copied from and the images of an index
-//! ([`golden_v4`]).
+//! ([`golden_v4`]), `v5` what a document told ([`golden_v5`]).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tagtrail_domain::event::{
-    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, MoveCause, MoveWithheld, Run,
-    TagMoved, TagRestored,
+    Actor, Event, HistoryChange, ImageRecorded, ImportFinished, ImportOutcome, LogContinued, MoveCause,
+    MoveWithheld, Run, TagMoved, TagRestored, TestimonyTaken,
 };
 use tagtrail_domain::state::HoldTerms;
 use tagtrail_domain::tag::{
@@ -53,6 +53,8 @@ fn kind(fact: &Fact) -> &'static str {
         Fact::TagReleased { .. } => "tag_released",
         Fact::MoveWithheld(_) => "move_withheld",
         Fact::TagRestored(_) => "tag_restored",
+        Fact::TestimonyTaken(_) => "testimony_taken",
+        Fact::LogContinued(_) => "log_continued",
     }
 }
 
@@ -95,6 +97,19 @@ fn golden_v4() -> Vec<Recorded> {
                 moved.copied_from = 17;
             }
             Fact::ImageRecorded(image) => image.manifests = vec![digest("e"), digest("f")],
+            _ => return None,
+        }
+        Some(event)
+    };
+    golden().into_iter().filter_map(with_new_fields).collect()
+}
+
+/// The fifth version: a move and a failure may be told by a document.
+fn golden_v5() -> Vec<Recorded> {
+    let with_new_fields = |mut event: Recorded| {
+        match &mut event.event.fact {
+            Fact::TagMoved(moved) => moved.cause = MoveCause::Testimony,
+            Fact::ImportFailed { told_since, .. } => *told_since = Some(Timestamp::new(1_600_000_001, 0)),
             _ => return None,
         }
         Some(event)
@@ -174,6 +189,7 @@ fn golden() -> Vec<Recorded> {
                 message: "this image cannot be used".into(),
             },
             generation: 7,
+            told_since: None,
         },
         Fact::FailureCleared { tag: tag("latest") },
         Fact::ImageRecorded(Box::new(ImageRecorded {
@@ -236,6 +252,23 @@ fn golden() -> Vec<Recorded> {
             hold: Some(terms()),
             as_of: 37,
         })),
+        Fact::TestimonyTaken(Box::new(TestimonyTaken {
+            document: "old cluster.yaml".into(),
+            document_digest: digest("9"),
+            namespace: "base".into(),
+            name: "app".into(),
+            uid: "2f9a9a1e-6c3d-4c11-9f3e-2d7a1f9f0e11".into(),
+            resource_version: "41236".into(),
+            created: Some(at(1_500_000_000)),
+            checked_at: Some(at(1_500_000_001)),
+            items_left_out: 3,
+        })),
+        Fact::LogContinued(Box::new(LogContinued {
+            old_log_id: "00112233445566778899aabbccddeeff".into(),
+            old_origin: "tagtrail.example.com/00112233445566778899aabbccddeeff".into(),
+            old_checkpoint: "tagtrail.example.com/00112233445566778899aabbccddeeff\n57\n".into(),
+            head: 41,
+        })),
     ];
     let envelope = |fact| Recorded {
         sequence: 42,
@@ -262,6 +295,7 @@ fn golden_bytes_can_be_read_and_written_for_ever() {
     read_and_write(golden_v2(), "v2");
     read_and_write(golden_v3(), "v3");
     read_and_write(golden_v4(), "v4");
+    read_and_write(golden_v5(), "v5");
 }
 
 /// Compares events with a folder of golden files, and gives the kinds of fact in it.
@@ -431,7 +465,8 @@ fn any_cause() -> impl Strategy<Value = MoveCause> {
         Just(MoveCause::ScheduledImport),
         Just(MoveCause::Tag),
         any_tag().prop_map(MoveCause::Alias),
-        Just(MoveCause::Rollback)
+        Just(MoveCause::Rollback),
+        Just(MoveCause::Testimony)
     ]
 }
 
@@ -470,6 +505,29 @@ fn any_terms() -> impl Strategy<Value = HoldTerms> {
 fn any_restored() -> impl Strategy<Value = TagRestored> {
     (any_tag(), option::of(any_spec()), vec(any_item(), 0..4), option::of(any_terms()), any::<u64>())
         .prop_map(|(tag, spec, items, hold, as_of)| TagRestored { tag, spec, items, hold, as_of })
+}
+
+fn any_testimony() -> impl Strategy<Value = TestimonyTaken> {
+    let texts = (any_text(), any_text(), any_text(), any_text(), any_text());
+    let times = (option::of(any_time()), option::of(any_time()));
+    (texts, any_digest(), times, any::<u32>()).prop_map(
+        |(
+            (document, namespace, name, uid, resource_version),
+            document_digest,
+            (created, checked_at),
+            items_left_out,
+        )| TestimonyTaken {
+            document,
+            document_digest,
+            namespace,
+            name,
+            uid,
+            resource_version,
+            created,
+            checked_at,
+            items_left_out,
+        },
+    )
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> {
@@ -531,8 +589,10 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         (any_tag(), any::<bool>(), option::of(any_item()))
             .prop_map(|(tag, had_spec, last)| Fact::TagDeleted { tag, had_spec, last }),
         any_move().prop_map(|moved| Fact::TagMoved(Box::new(moved))),
-        (any_tag(), any_text(), any_failure(), any::<i64>()).prop_map(
-            |(tag, source, failure, generation)| { Fact::ImportFailed { tag, source, failure, generation } }
+        (any_tag(), any_text(), any_failure(), any::<i64>(), option::of(any_time())).prop_map(
+            |(tag, source, failure, generation, told_since)| {
+                Fact::ImportFailed { tag, source, failure, generation, told_since }
+            }
         ),
         any_tag().prop_map(|tag| Fact::FailureCleared { tag }),
         any_image().prop_map(|image| Fact::ImageRecorded(Box::new(image))),
@@ -543,6 +603,12 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         (any_tag(), any::<bool>()).prop_map(|(tag, expired)| Fact::TagReleased { tag, expired }),
         any_withheld().prop_map(|withheld| Fact::MoveWithheld(Box::new(withheld))),
         any_restored().prop_map(|restored| Fact::TagRestored(Box::new(restored))),
+        any_testimony().prop_map(|told| Fact::TestimonyTaken(Box::new(told))),
+        (any_text(), any_text(), any_text(), any::<u64>()).prop_map(
+            |(old_log_id, old_origin, old_checkpoint, head)| {
+                Fact::LogContinued(Box::new(LogContinued { old_log_id, old_origin, old_checkpoint, head }))
+            }
+        ),
     ]
 }
 

@@ -3,7 +3,8 @@
 use prost_types::Timestamp as ProtoTimestamp;
 use tagtrail_api::v1;
 use tagtrail_domain::event::{
-    HistoryChange, ImageRecorded, ImportFinished, MoveCause, MoveWithheld, Recorded, TagMoved, TagRestored,
+    HistoryChange, ImageRecorded, ImportFinished, LogContinued, MoveCause, MoveWithheld, Recorded, TagMoved,
+    TagRestored, TestimonyTaken,
 };
 use tagtrail_domain::state::{Hold, HoldTerms};
 use tagtrail_domain::tag::{
@@ -66,12 +67,13 @@ fn fact(fact: &Fact) -> ProtoFact {
             last: last.as_ref().map(history_item),
         }),
         Fact::TagMoved(moved) => ProtoFact::TagMoved(tag_moved(moved)),
-        Fact::ImportFailed { tag, source, failure: why, generation } => {
+        Fact::ImportFailed { tag, source, failure: why, generation, told_since } => {
             ProtoFact::ImportFailed(v1::ImportFailed {
                 tag: tag.to_string(),
                 source: source.clone(),
                 failure: Some(failure(why)),
                 generation: *generation,
+                told_since: told_since.map(timestamp),
             })
         }
         Fact::FailureCleared { tag } => {
@@ -91,6 +93,8 @@ fn fact(fact: &Fact) -> ProtoFact {
         }
         Fact::MoveWithheld(withheld) => ProtoFact::MoveWithheld(move_withheld(withheld)),
         Fact::TagRestored(restored) => ProtoFact::TagRestored(tag_restored(restored)),
+        Fact::TestimonyTaken(told) => ProtoFact::TestimonyTaken(testimony_taken(told)),
+        Fact::LogContinued(continued) => ProtoFact::LogContinued(log_continued(continued)),
     }
 }
 
@@ -125,6 +129,29 @@ fn tag_restored(restored: &TagRestored) -> v1::TagRestored {
     }
 }
 
+fn testimony_taken(told: &TestimonyTaken) -> v1::TestimonyTaken {
+    v1::TestimonyTaken {
+        document: told.document.clone(),
+        document_digest: told.document_digest.to_string(),
+        namespace: told.namespace.clone(),
+        name: told.name.clone(),
+        uid: told.uid.clone(),
+        resource_version: told.resource_version.clone(),
+        created: told.created.map(timestamp),
+        checked_at: told.checked_at.map(timestamp),
+        items_left_out: told.items_left_out,
+    }
+}
+
+fn log_continued(continued: &LogContinued) -> v1::LogContinued {
+    v1::LogContinued {
+        old_log_id: continued.old_log_id.clone(),
+        old_origin: continued.old_origin.clone(),
+        old_checkpoint: continued.old_checkpoint.clone(),
+        head: continued.head,
+    }
+}
+
 fn cause(cause: &MoveCause) -> (v1::MoveCause, String) {
     match cause {
         MoveCause::Import => (v1::MoveCause::Import, String::new()),
@@ -132,6 +159,7 @@ fn cause(cause: &MoveCause) -> (v1::MoveCause, String) {
         MoveCause::Tag => (v1::MoveCause::Tag, String::new()),
         MoveCause::Alias(tag) => (v1::MoveCause::Alias, tag.to_string()),
         MoveCause::Rollback => (v1::MoveCause::Rollback, String::new()),
+        MoveCause::Testimony => (v1::MoveCause::Testimony, String::new()),
     }
 }
 

@@ -69,7 +69,9 @@ impl Holds {
             | Fact::ImageRecorded(_)
             | Fact::ImportFinished(_)
             | Fact::RepositoryImportFailed { .. }
-            | Fact::MoveWithheld(_) => false,
+            | Fact::MoveWithheld(_)
+            | Fact::TestimonyTaken(_)
+            | Fact::LogContinued(_) => false,
         };
         if events.iter().any(matters) {
             self.fill(key, state);

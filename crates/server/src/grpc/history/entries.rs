@@ -29,7 +29,7 @@ const READ: (usize, usize) = (64, 500);
 /// How many spans are looked at in one go.
 const SPANS: usize = 1_000;
 /// What is listed unless somebody asks for other kinds.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::StreamDeleted,
     Kind::TagMoved,
     Kind::TagDeleted,
@@ -38,6 +38,7 @@ const KINDS: [Kind; 8] = [
     Kind::TagReleased,
     Kind::MoveWithheld,
     Kind::ImportFailed,
+    Kind::LogContinued,
 ];
 
 /// What is asked for.
@@ -217,7 +218,9 @@ fn tells_image(kind: Kind) -> bool {
         | Kind::ImportFailed
         | Kind::ImportRecovered
         | Kind::ImportFinished
-        | Kind::ImageRecorded => false,
+        | Kind::ImageRecorded
+        | Kind::TestimonyTaken
+        | Kind::LogContinued => false,
     }
 }
 

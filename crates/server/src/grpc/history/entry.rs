@@ -44,7 +44,9 @@ pub(super) fn pointing(event: &v1::Event) -> Option<Pointing<'_>> {
         | Fact::RepositoryImportFailed(_)
         | Fact::TagHeld(_)
         | Fact::TagReleased(_)
-        | Fact::MoveWithheld(_) => None,
+        | Fact::MoveWithheld(_)
+        | Fact::TestimonyTaken(_)
+        | Fact::LogContinued(_) => None,
     }
 }
 
@@ -67,7 +69,9 @@ pub(super) fn brings(event: &v1::Event) -> &[v1::HistoryItem] {
             | Fact::RepositoryImportFailed(_)
             | Fact::TagHeld(_)
             | Fact::TagReleased(_)
-            | Fact::MoveWithheld(_),
+            | Fact::MoveWithheld(_)
+            | Fact::TestimonyTaken(_)
+            | Fact::LogContinued(_),
         )
         | None => &[],
     }
@@ -160,6 +164,11 @@ pub(super) fn entry(event: v1::Event, kind: Kind, of_tag: Option<&str>) -> (v1::
             entry.cause = command;
             entry.tag = cleared.tag;
         }
+        Some(Fact::TestimonyTaken(told)) => {
+            entry.cause = "testimony".into();
+            entry.source = told.document;
+        }
+        Some(Fact::LogContinued(continued)) => entry.source = continued.old_log_id,
         Some(
             Fact::StreamCreated(_)
             | Fact::StreamMetadataSet(_)
@@ -181,6 +190,7 @@ fn cause(cause: v1::MoveCause, command: &str) -> String {
         v1::MoveCause::Tag => "tag",
         v1::MoveCause::Alias => "alias",
         v1::MoveCause::Rollback => "rollback",
+        v1::MoveCause::Testimony => "testimony",
         v1::MoveCause::Unspecified => command,
     }
     .to_owned()

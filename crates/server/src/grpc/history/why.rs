@@ -1,4 +1,4 @@
-//! Why a tag points to what it points to: from its last move back to what was seen in a registry.
+//! Why a tag points to what it points to: from its last move back to what was seen in a registry, or told by a document.
 
 use tagtrail_api::kind::Kind;
 use tagtrail_api::v1;
@@ -96,10 +96,19 @@ impl Past {
             sequence => Some(self.told_one(sequence)?),
         };
         let observation = if last { self.observation(&event)? } else { None };
+        let testimony = if last { self.testimony(&event)? } else { None };
         let kind = Kind::of(&event).ok_or(DecodeError::Missing("fact"))?;
         let (entry, open) = entry::entry(event, kind, None);
         debug_assert_eq!(open, Open::Nothing, "what brings an image to a tag says what it was");
-        Ok(v1::Cause { entry: Some(entry), wish, observation })
+        Ok(v1::Cause { entry: Some(entry), wish, observation, testimony })
+    }
+
+    /// The document that told of what the event brought, if one did. It comes second in the event's run.
+    fn testimony(&self, event: &v1::Event) -> Result<Option<v1::TestimonyTaken>, PastError> {
+        let Some(Fact::TagMoved(moved)) = &event.fact else { return Ok(None) };
+        let (v1::MoveCause::Testimony, Some(run)) = (moved.cause(), &event.run) else { return Ok(None) };
+        let taken = self.told_one(run.first_sequence + 1)?;
+        Ok(if let Some(Fact::TestimonyTaken(told)) = taken.fact { Some(told) } else { None })
     }
 
     /// What was seen in a registry, if the event took its image from there.
@@ -110,7 +119,8 @@ impl Past {
             v1::MoveCause::Unspecified
             | v1::MoveCause::Tag
             | v1::MoveCause::Alias
-            | v1::MoveCause::Rollback => false,
+            | v1::MoveCause::Rollback
+            | v1::MoveCause::Testimony => false,
         };
         let item = moved.item.as_ref().filter(|_| imported && moved.copied_from_sequence == 0);
         let Some(item) = item else { return Ok(None) };
