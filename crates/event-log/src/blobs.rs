@@ -118,6 +118,16 @@ impl BlobStore {
         }
     }
 
+    /// Names those of the wanted blobs that are missing or damaged, each with what is wrong. Reads every one of them.
+    ///
+    /// Which are wanted, the events tell.
+    pub fn missing<D: AsRef<str>>(
+        &self,
+        wanted: impl IntoIterator<Item = D>,
+    ) -> impl Iterator<Item = BlobError> {
+        wanted.into_iter().filter_map(|digest| self.get(digest.as_ref()).err())
+    }
+
     /// Where the blob of this digest is, or would be. Only a well-formed digest becomes part of a path.
     fn path(&self, digest: &str) -> Result<PathBuf, BlobError> {
         let hex = digest.strip_prefix(SHA256).unwrap_or_default();
@@ -162,8 +172,11 @@ mod tests {
         store.put(b"a manifest").unwrap();
         assert_eq!(store.get(&digest).unwrap(), "a manifest");
         fs::remove_file(&path).unwrap();
-        let error = store.get(&digest).unwrap_err().to_string();
-        assert_eq!(error, format!("blob {digest} is missing: there is no {}", path.display()));
+        store.put(b"").unwrap();
+        let missing = format!("blob {digest} is missing: there is no {}", path.display());
+        assert_eq!(store.get(&digest).unwrap_err().to_string(), missing);
+        let told: Vec<String> = store.missing([EMPTY, &digest]).map(|error| error.to_string()).collect();
+        assert_eq!(told, [missing]);
     }
 
     #[test]

@@ -5,11 +5,14 @@
 //! | `FORMAT`   | three lines: what this is, the version of the layout, the log's identity. Written last       |
 //! | `LOCK`     | locked by the process that has the log open, and holding its process id                      |
 //! | `journal/` | see [`crate::journal`]                                                                       |
+//! | `journal.<id>/` | the journal of the log that this one goes on from, see [`crate::continuation`]           |
+//! | `journal.damaged-<n>/`, `log.damaged-<n>/` | what a repair set aside, for whoever wants to look            |
+//! | `journal.new/`, `journal.writing/` | a journal on its way; the next start finishes or removes it            |
 //! | `log/`     | the sled copy, see [`crate::sled_log`]                                                       |
 //! | `log.suspect` | stands from the moment a reader met damage in `log/` until it is rebuilt                  |
+//! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time             |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
 //! | `view/`, `secrets/` | the server's: its read model, and credentials that no event may hold                |
-//! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time              |
 //! | `published` | the server's: up to where events were published                                          |
 //!
 //! A directory without `FORMAT` is somebody else's unless it is empty, and is never written into.
@@ -22,6 +25,8 @@ use crate::LogId;
 use crate::files::{at, create_dir, replace};
 use crate::journal::{self, list_segments};
 
+pub(crate) mod exchange;
+
 /// The version of the layout this program writes, and the newest it can open.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -29,6 +34,7 @@ const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
 const LOCK: &str = "LOCK";
 const JOURNAL: &str = "journal";
+const SLED: &str = "log";
 const TITLE: &str = "tagtrail data directory";
 
 /// Why a directory was not taken.
@@ -60,6 +66,31 @@ pub enum DirectoryError {
         /// The file.
         path: PathBuf,
     },
+    /// `FORMAT` is missing or damaged, and the journal does not tell whose the directory is, or tells several logs.
+    #[error(
+        "{} cannot be written anew: {journals} logs are named in the journal's files. If you know which log it was,          write the lines `{TITLE}`, `format {FORMAT_VERSION}` and `log <id>` into it",
+        path.display()
+    )]
+    Nameless {
+        /// The file.
+        path: PathBuf,
+        /// How many logs the journal names.
+        journals: usize,
+    },
+    /// `FORMAT` names one log, and the journal's files another.
+    #[error(
+        "{} names the log {format}, and the journal is that of log {journal}: put the right journal there, or, if it \
+         is the right one, remove the file and try again",
+        path.display()
+    )]
+    OtherLog {
+        /// The file.
+        path: PathBuf,
+        /// The log it names.
+        format: LogId,
+        /// A log that the journal names.
+        journal: LogId,
+    },
     /// Another process has it open.
     #[error("{} is in use by another process{}: stop it first, or give another directory", dir.display(), holder(.pid))]
     InUse {
@@ -90,9 +121,7 @@ impl DataDirectory {
     /// Takes a data directory, or makes one for the log `new_id` where there is nothing yet.
     pub fn take(path: &Path, new_id: LogId) -> Result<DataDirectory, DirectoryError> {
         // Look before touching anything: even a lock file is a trace in a directory that is not ours.
-        if path.exists() {
-            read_identity(path)?;
-        }
+        identity(path)?;
         create_dir(path).map_err(at(path))?;
         let lock = lock(path)?;
         // Look again: another process may have made it ours between the look and the lock.
@@ -101,7 +130,20 @@ impl DataDirectory {
             Some(id) => id,
             None => create(path, new_id)?,
         };
+        exchange::settle(path, id)?;
         Ok(DataDirectory { path: path.to_owned(), id, created: known.is_none(), _lock: lock })
+    }
+
+    /// Takes a data directory whose `FORMAT` may be missing or damaged, if its journal tells whose it is. The second
+    /// value says whether `FORMAT` is well.
+    pub(crate) fn take_damaged(path: &Path) -> Result<(DataDirectory, bool), DirectoryError> {
+        identify(path)?; // Look before touching anything.
+        let lock = lock(path)?;
+        let (id, well) = identify(path)?;
+        if well {
+            exchange::settle(path, id)?;
+        }
+        Ok((DataDirectory { path: path.to_owned(), id, created: false, _lock: lock }, well))
     }
 
     /// The log this directory holds.
@@ -126,12 +168,35 @@ impl DataDirectory {
 
     /// Where the sled copy is.
     pub fn sled(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(SLED)
     }
 
     /// Stands while something that sled gave back was found damaged: the next start compares everything.
     pub(crate) fn suspicion(&self) -> PathBuf {
         self.path.join("log.suspect")
+    }
+}
+
+/// Reads which log is in a directory, whoever has it open. `None` if there is none yet. Nothing is written.
+pub fn identity(dir: &Path) -> Result<Option<LogId>, DirectoryError> {
+    if dir.exists() { read_identity(dir) } else { Ok(None) }
+}
+
+/// Finds out whose directory this is from `FORMAT` and the journal, and whether `FORMAT` is well.
+fn identify(dir: &Path) -> Result<(LogId, bool), DirectoryError> {
+    let told = match identity(dir) {
+        Ok(told) => told,
+        Err(DirectoryError::Foreign { .. } | DirectoryError::BadFormat { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let journals = exchange::journals(dir)?;
+    match (told, journals.as_slice()) {
+        (Some(id), journals) if journals.is_empty() || journals.contains(&id) => Ok((id, true)),
+        (Some(format), [journal, ..]) => {
+            Err(DirectoryError::OtherLog { path: dir.join(FORMAT), format, journal: *journal })
+        }
+        (None, [id]) => Ok((*id, false)),
+        _ => Err(DirectoryError::Nameless { path: dir.join(FORMAT), journals: journals.len() }),
     }
 }
 

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::LogId;
 use crate::files::{at, sync_dir};
+use crate::{LogId, Stored};
 
 mod reader;
 mod repair;
@@ -24,7 +24,7 @@ mod survey;
 
 pub use reader::{Events, JournalReader, ReadJournalError, Unfinished};
 pub(crate) use repair::{Runs, cut_tail, remove_unfinished, restore};
-use segment::{SEGMENT_HEADER_BYTES, encode_header};
+use segment::{SEGMENT_HEADER_BYTES, decode_header, encode_header};
 pub(crate) use survey::{Fault, Survey, SurveyError, survey};
 
 /// How large a segment grows before the next one is begun, in bytes.
@@ -63,6 +63,15 @@ fn read_header(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path).map_err(at(path))?;
     file.take(SEGMENT_HEADER_BYTES as u64).read_to_end(&mut header).map_err(at(path))?;
     Ok(header)
+}
+
+/// The logs that the segments of a directory name in their headers, each as often as it is named.
+pub(crate) fn identities(dir: &Path) -> io::Result<Vec<LogId>> {
+    let mut ids = Vec::new();
+    for segment in list_segments(dir)? {
+        ids.extend(decode_header(&read_header(&segment.path)?).ok().map(|(id, _)| id));
+    }
+    Ok(ids)
 }
 
 /// Reads a whole segment. A segment is limited in size, so this is the simple way that is also the fast one.
@@ -155,6 +164,19 @@ impl Journal {
         self.length += size;
         self.next += count;
         Ok(())
+    }
+
+    /// Appends events that are in a journal already, in another place or under another identity.
+    pub(crate) fn append_stored(&mut self, group: &[Stored]) -> io::Result<()> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.append(group.iter().map(|stored| (stored.last_of_run, &stored.payload[..])))
+    }
+
+    /// The newest sequence in it.
+    pub(crate) fn head(&self) -> u64 {
+        self.next - 1
     }
 
     /// Puts a socket in the place of the file: it takes the write and refuses the sync, as a failing disk does.

@@ -9,6 +9,8 @@
 //! | [`sled_log`]    | the log that serves: the journal and an indexed sled copy, each rebuilding the other |
 //! | [`tree`]        | the Merkle tree over the events, in plain files: what checkpoints and proofs are made of |
 //! | [`directory`]   | the data directory: whose it is, and who has it open                               |
+//! | [`salvage`]     | what can be had of a log that has lost events in both copies, and what cannot       |
+//! | [`continuation`] | a log goes on under a new identity, with everything it has                        |
 //! | [`durable`]     | makes sled's `flush` reach the disk, and proves it at start                        |
 //! | [`memory`]      | the same log without a disk, for tests                                             |
 //! | [`blobs`]       | manifests and configurations by their digest, written before the event naming them |
@@ -30,6 +32,7 @@ pub mod blobs;
 pub mod codec;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod continuation;
 pub mod directory;
 pub mod durable;
 mod files;
@@ -41,7 +44,7 @@ pub mod sled_log;
 pub mod tree;
 
 pub use memory::MemoryLog;
-pub use sled_log::{OpenError, OpenReport, Options, SledLog};
+pub use sled_log::{OpenError, OpenReport, Options, SledLog, salvage};
 pub use tree::{Tree, TreeFiles};
 
 /// The largest payload of one event, in bytes. An event is a fact about one tag, not a place for files.

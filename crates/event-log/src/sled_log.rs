@@ -24,6 +24,7 @@ use crate::{AppendError, Log, LogId, ReadError, Run, Stored, admit};
 mod copy;
 mod recovery;
 mod report;
+pub mod salvage;
 
 use copy::{Damage, SledCopy};
 pub use report::{Finding, OpenError, OpenReport};
@@ -108,6 +109,11 @@ impl SledLog {
     /// Syncs sled and closes the log. Without it nothing is lost either; the next start only takes longer.
     pub fn close(self) -> io::Result<()> {
         self.copy.flush().map_err(io::Error::other)
+    }
+
+    /// Closes the log and keeps the directory locked.
+    pub(crate) fn into_directory(self) -> DataDirectory {
+        self.directory
     }
 
     /// Reads from the journal what sled could not give, and says so: in the service's log, and to the next start.

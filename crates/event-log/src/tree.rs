@@ -19,7 +19,7 @@
 //! hash above it, the newest leaves against the log. [`TreeFiles::verify_levels`] and [`Comparison`] check the rest.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ impl Tree {
         let found = TreeFiles::open_read_only(data_dir)?.size();
         if let Err(reason) = tree.recover(log, found, &mut findings)? {
             tree.edge = Frontier::new();
-            findings = vec![Finding::Discarded { reason }];
+            findings.push(Finding::Discarded { reason });
         }
         tree.cut()?;
         tree.synced = tree.size();
@@ -118,6 +118,23 @@ impl Tree {
         }
         tree.size.send_replace(tree.size());
         Ok((tree, findings))
+    }
+
+    /// Builds the tree anew from the log, and believes nothing of what is there. `progress` is told how many leaves it
+    /// has, of how many.
+    pub fn rebuild(
+        data_dir: &Path,
+        log: &dyn Log,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Tree, TreeError> {
+        let dir = data_dir.join("tree");
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(at(&dir))?;
+        }
+        let (mut tree, _) = Tree::open(data_dir, log)?;
+        tree.catch_up(log, progress)?;
+        tree.sync()?;
+        Ok(tree)
     }
 
     /// How many leaves it has, which is the sequence of the last event in it.
@@ -351,7 +368,8 @@ impl fmt::Display for Finding {
             Finding::Longer { size, head } => {
                 write!(
                     f,
-                    "the Merkle tree went up to event {size}, and the log ends with {head}: cut; has an older log been restored?"
+                    "the Merkle tree went up to event {size}, and the log ends with {head}: cut; has an older log been \
+                     restored?"
                 )
             }
             Finding::Mended { reason } => {

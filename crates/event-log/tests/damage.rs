@@ -5,43 +5,16 @@
 
 mod support;
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
+use support::damage::{
+    Damaged, copy_dir, cut_off, expect, flip, flip_at_percent, flip_every, truncate, whole, zero,
+};
 use support::{ID, assert_history, open, options, read_all, runs_at, write};
 use tagtrail_event_log::journal::JournalReader;
 use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
 use tempfile::TempDir;
-
-const EVENTS: u64 = 6000;
-
-/// A log of about [`EVENTS`] events in about eight segments, closed. Made once, damaged as copies.
-fn whole() -> &'static (TempDir, u64) {
-    static WHOLE: OnceLock<(TempDir, u64)> = OnceLock::new();
-    WHOLE.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let (log, report) = open(dir.path()).unwrap();
-        assert!(report.created);
-        write(&log, EVENTS);
-        let head = log.head();
-        log.close().unwrap();
-        (dir, head)
-    })
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_dir(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
 
 /// Opens a damaged copy of the whole log and tells what happened; wherever it opens, the history must be whole.
 fn after(damage: impl FnOnce(&Damaged)) -> String {
@@ -73,91 +46,6 @@ fn after(damage: impl FnOnce(&Damaged)) -> String {
         }
     };
     told.replace(&dir.path().display().to_string(), "DIR").replace(&ID.to_string(), "ID")
-}
-
-/// A data directory, and the ways to damage it.
-struct Damaged(PathBuf);
-
-impl Damaged {
-    fn segments(&self) -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> =
-            fs::read_dir(self.0.join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
-        paths.sort();
-        paths
-    }
-
-    fn first_of(&self, segment: usize) -> u64 {
-        self.segments()[segment].file_stem().unwrap().to_str().unwrap().parse().unwrap()
-    }
-
-    fn newest(&self) -> usize {
-        self.segments().len() - 1
-    }
-
-    fn journal_bytes(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        if !self.0.join("journal").exists() {
-            return Vec::new();
-        }
-        self.segments().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
-    }
-
-    fn sled(&self) -> PathBuf {
-        self.0.join("log").join("db")
-    }
-
-    fn without_sled(&self) -> &Damaged {
-        fs::remove_dir_all(self.0.join("log")).unwrap();
-        self
-    }
-
-    fn without(&self, segment: usize) -> &Damaged {
-        fs::remove_file(&self.segments()[segment]).unwrap();
-        self
-    }
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x40;
-    fs::write(path, bytes).unwrap();
-}
-
-fn flip_at_percent(path: &Path, percent: usize) {
-    flip(path, fs::metadata(path).unwrap().len() as usize * percent / 100);
-}
-
-/// Flips a bit in every place that begins like this: sled keeps older copies about.
-fn flip_every(path: &Path, text: &[u8]) {
-    let bytes = fs::read(path).unwrap();
-    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
-    assert!(!places.is_empty());
-    places.into_iter().for_each(|at| flip(path, at));
-}
-
-fn truncate(path: &Path, percent: u64) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() * percent / 100).unwrap();
-}
-
-fn cut_off(path: &Path, bytes: u64) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
-}
-
-fn zero(path: &Path, percent: usize, length: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    let from = bytes.len() * percent / 100;
-    let to = (from + length).min(bytes.len());
-    bytes[from..to].fill(0);
-    fs::write(path, bytes).unwrap();
-}
-
-#[track_caller]
-fn expect(told: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(told.contains(part), "`{part}` is not in: {told}");
-    }
 }
 
 #[test]
@@ -194,6 +82,57 @@ fn no_byte_of_sled_matters() {
     let newest = format!("event {}, ", whole().1);
     assert!(harmless(after(|log| flip_every(&log.sled(), newest.as_bytes()))));
     assert!(harmless(after(|log| cut_off(&log.sled(), 4096))));
+}
+
+/// Why sled is never believed on its own word: of damage it makes a panic, an error, or a database that opens with
+/// some of the events, or none, and does not say so.
+#[test]
+fn what_sled_makes_of_damage() {
+    let (original, head) = whole();
+    let opens = |damage: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(&original.path().join("log"), dir.path());
+        damage(&dir.path().join("db"));
+        let path = dir.path().to_owned();
+        let opened =
+            std::panic::catch_unwind(move || sled::open(path)?.open_tree("events").map(|tree| tree.len()));
+        opened.ok()?.ok()
+    };
+    assert_eq!(opens(&|_| ()), Some(*head as usize));
+    let flipped: Vec<_> =
+        [1, 10, 30, 75, 90].iter().map(|percent| opens(&|db| flip_at_percent(db, *percent))).collect();
+    assert!(flipped.contains(&None), "one byte, and it does not open: {flipped:?}");
+    let cut: Vec<_> = [1, 10, 30, 90].iter().map(|percent| opens(&|db| truncate(db, *percent))).collect();
+    assert!(cut.contains(&Some(0)), "cut off, and it opens empty: {cut:?}");
+    assert!(
+        cut.iter().flatten().any(|events| (1..*head as usize).contains(events)),
+        "or with a part: {cut:?}"
+    );
+}
+
+/// Each of sled's files, changed, cut off or taken away: whatever sled makes of it, the log has every event.
+#[test]
+fn no_file_of_sled_matters() {
+    // Sled writes its snapshot when it opens what is there already.
+    let reopened = |log: &Damaged| {
+        open(&log.0).unwrap().0.close().unwrap();
+        let files = fs::read_dir(log.0.join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+        files.sort();
+        assert_eq!(files.len(), 3, "{files:?}");
+        files
+    };
+    let harmless = |damage: &dyn Fn(&Path), file: usize| {
+        let told = after(|log| damage(&reopened(log)[file]));
+        assert!(told.starts_with("opened log ID at event "), "{told}");
+    };
+    for file in 0..3 {
+        for percent in [0, 25, 75, 99] {
+            harmless(&|path| flip_at_percent(path, percent), file);
+            harmless(&|path| truncate(path, percent as u64), file);
+        }
+        harmless(&|path| fs::remove_file(path).unwrap(), file);
+    }
 }
 
 #[test]

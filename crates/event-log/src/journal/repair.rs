@@ -48,6 +48,11 @@ impl Runs {
         }
     }
 
+    /// Gives the last group without the run that was begun and not finished.
+    pub(crate) fn finish_whole(mut self) -> Vec<Stored> {
+        self.take()
+    }
+
     fn take(&mut self) -> Vec<Stored> {
         self.group_bytes = 0;
         std::mem::take(&mut self.group)

@@ -29,7 +29,7 @@ pub(super) struct Recovered {
 }
 
 /// What may be done with the sled database that was found.
-enum Found {
+pub(super) enum Found {
     /// It agrees with the journal wherever both were compared.
     Good(SledCopy),
     /// It has to be rebuilt. What can still be read in it may be used to mend the journal, if it is there.
@@ -39,7 +39,7 @@ enum Found {
 }
 
 impl Found {
-    fn source(&self) -> Option<&SledCopy> {
+    pub(super) fn source(&self) -> Option<&SledCopy> {
         match self {
             Found::Good(copy) => Some(copy),
             Found::Bad { source, .. } => source.as_ref(),
@@ -47,7 +47,7 @@ impl Found {
         }
     }
 
-    fn fetch(&self, sequence: u64) -> Result<Stored, String> {
+    pub(super) fn fetch(&self, sequence: u64) -> Result<Stored, String> {
         match (self.source(), self) {
             (Some(copy), _) => copy.get(sequence),
             (None, Found::Bad { reason, .. }) => Err(reason.clone()),
@@ -82,7 +82,7 @@ pub(super) fn recover(directory: &DataDirectory, options: &mut Options) -> Resul
     Ok(Recovered { journal, copy, head, findings })
 }
 
-fn open_sled(path: &Path, cache_bytes: u64, id: LogId) -> Result<Found, OpenError> {
+pub(super) fn open_sled(path: &Path, cache_bytes: u64, id: LogId) -> Result<Found, OpenError> {
     if !path.exists() {
         return Ok(Found::Absent);
     }
@@ -94,7 +94,12 @@ fn open_sled(path: &Path, cache_bytes: u64, id: LogId) -> Result<Found, OpenErro
 }
 
 /// Surveys the journal and holds sled against it on the way.
-fn compare(dir: &Path, id: LogId, sled: Found, everything: bool) -> Result<(Survey, Found), OpenError> {
+pub(super) fn compare(
+    dir: &Path,
+    id: LogId,
+    sled: Found,
+    everything: bool,
+) -> Result<(Survey, Found), OpenError> {
     let (copy, head) = match &sled {
         Found::Good(copy) => (Some(copy), copy.head()),
         _ => (None, Ok(0)),
@@ -204,10 +209,10 @@ fn mend_journal(
         let mut runs = Runs::default();
         for sequence in survey.head + 1..=sled_head {
             if let Some(group) = runs.push(fetch(sequence)?) {
-                append_group(&mut journal, &group)?;
+                journal.append_stored(&group)?;
             }
         }
-        append_group(&mut journal, &runs.finish()?)?;
+        journal.append_stored(&runs.finish()?)?;
         findings.push(Finding::JournalBehind { journal: survey.head, sled: sled_head, aside });
     }
     Ok(journal)
@@ -216,13 +221,6 @@ fn mend_journal(
 fn restored(fault: &Fault, aside: Option<PathBuf>) -> Finding {
     let from_sled = fault.missing.iter().map(|(first, last)| last - first + 1).sum();
     Finding::JournalRestored { reason: fault.reason.clone(), from_sled, aside }
-}
-
-fn append_group(journal: &mut Journal, group: &[Stored]) -> io::Result<()> {
-    if group.is_empty() {
-        return Ok(());
-    }
-    journal.append(group.iter().map(|stored| (stored.last_of_run, &stored.payload[..])))
 }
 
 /// Completes or rebuilds sled from the journal, which is whole by now.

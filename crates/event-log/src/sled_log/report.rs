@@ -134,7 +134,7 @@ pub enum OpenError {
     /// An acknowledged event is in neither copy. Serving on would deny that it happened.
     #[error(
         "event {sequence} is lost in both copies (journal: {journal}; sled: {sled}): \
-         restore the directory from a backup"
+         restore the directory from a backup, or salvage what is left"
     )]
     BothDamaged {
         /// The first event that neither copy has.

@@ -247,6 +247,10 @@ fn no_byte_goes_unnoticed() {
             whole.after(|tree| flip(&tree.join("0"), at), anew);
         }
     }
+    let dir = whole.damaged(|tree| flip(&tree.join("0"), 40));
+    let tree = Tree::rebuild(dir.path(), &whole.log, |_, _| ()).unwrap();
+    check(&tree.files(), &whole.log);
+
     let dir = whole.damaged(|tree| flip(&tree.join("1"), 40));
     let files = TreeFiles::open_read_only(dir.path()).unwrap();
     let error = files.verify_levels(|_, _| ()).unwrap_err().to_string();

@@ -15,6 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tagtrail_event_log::{Log, LogId, OpenError, OpenReport, Options, Run, SledLog, Stored};
 
+pub(crate) mod damage;
+
 /// The log of every test.
 pub(crate) const ID: LogId = LogId::from_bytes([0x5A; 16]);
 
