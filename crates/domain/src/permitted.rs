@@ -64,7 +64,9 @@ pub struct Checker {
     run: Option<OpenRun>,
     uids: BTreeSet<String>,
     requests: BTreeSet<String>,
+    /// Every image that an event named as one that a tag points to, or that was recorded.
     images: BTreeMap<Digest, u32>,
+    recorded: BTreeSet<Digest>,
     references: BTreeMap<String, u32>,
     brought: Vec<Brought>,
 }
@@ -99,6 +101,8 @@ struct Chunk {
     changes_spec: bool,
     /// The tag that the newest of them rolled back.
     rolled_back: Option<TagName>,
+    /// Whether they come from a document. `None`: only its creation was seen, and it may.
+    told: Option<bool>,
 }
 
 impl Checker {
@@ -149,9 +153,18 @@ impl Checker {
         self.check_run(recorded)?;
         let never = StreamState::default();
         let state = self.streams.get(&recorded.stream).unwrap_or(&never);
-        check_on(state, recorded)?;
+        check_on(state, recorded, self.told(recorded))?;
         self.check_chunk(state, recorded)?;
         self.check_in_log(state, recorded)
+    }
+
+    /// Whether an event comes from a document that told of its stream: it stands in one run with the event that says so.
+    fn told(&self, recorded: &Recorded) -> bool {
+        let chunk = self.run.as_ref().map(|run| &run.chunk).filter(|chunk| chunk.stream == recorded.stream);
+        match recorded.event.fact {
+            Fact::TestimonyTaken(_) => chunk.is_some_and(|chunk| chunk.told.is_none()),
+            _ => chunk.is_some_and(|chunk| chunk.told == Some(true)),
+        }
     }
 
     /// A run: one command, one envelope, whole.
@@ -170,18 +183,14 @@ impl Checker {
         };
         let first = &open.first;
         in_run(recorded.run == first.run, "the run before it is not whole")?;
-        let envelope = |of: &Recorded| {
-            (
-                of.recorded_at,
-                of.actor.clone(),
-                of.request_digest.clone(),
-                of.caused_by,
-                of.traceparent.clone(),
-            )
-        };
-        let same = envelope(recorded) == envelope(first)
-            && (&recorded.reason, &recorded.command, &recorded.request_id)
-                == (&first.reason, &first.command, &first.request_id);
+        let same = recorded.recorded_at == first.recorded_at
+            && recorded.actor == first.actor
+            && recorded.reason == first.reason
+            && recorded.command == first.command
+            && recorded.request_id == first.request_id
+            && recorded.request_digest == first.request_digest
+            && recorded.caused_by == first.caused_by
+            && recorded.traceparent == first.traceparent;
         in_run(same, "who, when, why or what asked for it is not what the other events of its run say")
     }
 
@@ -196,6 +205,9 @@ impl Checker {
             )?;
         }
         let chunk = open.map(|run| &run.chunk).filter(|chunk| chunk.stream == recorded.stream);
+        if let Fact::LogContinued(_) = recorded.event.fact {
+            return in_run(recorded.run.length == 1, "what the log says of itself is a run of its own");
+        }
         let before = match chunk {
             Some(chunk) => {
                 rule(generation == chunk.generation, || {
@@ -210,7 +222,11 @@ impl Checker {
         };
         match before {
             None => {
-                rule(generation == 1, || format!("a new stream begins with generation 1, not {generation}"))?
+                // Only a document tells of a stream that has had a life elsewhere, and it does so next.
+                let told = self.told(recorded) || (chunk.is_none() && recorded.run.length > 1);
+                rule(generation == 1 || (generation > 1 && told), || {
+                    format!("a new stream begins with generation 1, not {generation}")
+                })?;
             }
             Some(before) => {
                 rule((before..=before + 1).contains(&generation), || {
@@ -224,7 +240,10 @@ impl Checker {
         // What is over with this event must have had a reason for its generation.
         let left = open.map(|run| &run.chunk).filter(|chunk| chunk.stream != recorded.stream);
         if let Some(left) = left {
-            reasoned(left)?;
+            reasoned(left.generation, left.before, left.changes_spec, &left.stream)?;
+            rule(left.told.is_some() || left.generation == 1, || {
+                format!("{} is new and begins with generation {}", left.stream, left.generation)
+            })?;
         }
         if let Fact::TagHeld { tag, terms } = &recorded.event.fact {
             let as_before =
@@ -234,8 +253,12 @@ impl Checker {
         }
         if recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length) {
             let changed = chunk.is_some_and(|chunk| chunk.changes_spec) || changes_spec(&recorded.event.fact);
-            let stream = recorded.stream.clone();
-            reasoned(&Chunk { stream, generation, before, changes_spec: changed, rolled_back: None })?;
+            reasoned(generation, before, changed, &recorded.stream)?;
+            // A life that did not begin here was told of.
+            let alone = before.is_none() && !self.told(recorded);
+            rule(generation == 1 || !alone, || {
+                format!("a new stream begins with generation 1, not {generation}")
+            })?;
         }
         Ok(())
     }
@@ -252,9 +275,15 @@ impl Checker {
             Fact::StreamCreated { .. } => rule(!self.uids.contains(&recorded.event.stream_uid), || {
                 "another life of a stream has its id already".into()
             }),
-            Fact::ImageRecorded(image) => rule(!self.images.contains_key(&image.digest), || {
+            Fact::ImageRecorded(image) => rule(!self.recorded.contains(&image.digest), || {
                 format!("the image {} was recorded before", image.digest)
             }),
+            // What a document tells nobody here has seen.
+            Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => {
+                rule(moved.copied_from == 0, || {
+                    "it was told, and says that it was taken from another event".into()
+                })
+            }
             Fact::TagMoved(moved) => {
                 known(&moved.item)?;
                 let renewed = moved.change == HistoryChange::Renewed;
@@ -285,7 +314,7 @@ impl Checker {
     ) -> Checked {
         if copied_from == 0 {
             let made_here = match cause {
-                MoveCause::Import | MoveCause::ScheduledImport => true,
+                MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Testimony => true,
                 // Only pointed at, or confirmed by a new alias.
                 MoveCause::Tag => item.image.is_none() || renewed,
                 MoveCause::Alias(_) | MoveCause::Rollback => false,
@@ -352,8 +381,8 @@ impl Checker {
                 self.uids.insert(event.stream_uid.clone());
             }
             Fact::ImageRecorded(image) => {
-                let number = self.images.len() as u32;
-                self.images.insert(image.digest.clone(), number);
+                self.image(&image.digest);
+                self.recorded.insert(image.digest.clone());
             }
             Fact::TagMoved(moved) => self.bring(*sequence, &moved.item),
             Fact::TagRestored(restored) => {
@@ -377,11 +406,13 @@ impl Checker {
             before,
             changes_spec: changes_spec(fact),
             rolled_back: rolled_back.clone(),
+            told: (!matches!(fact, Fact::StreamCreated { .. })).then_some(false),
         };
         match &mut self.run {
             Some(run) if run.chunk.stream == recorded.stream => {
                 run.chunk.changes_spec |= chunk.changes_spec;
                 run.chunk.rolled_back = rolled_back;
+                run.chunk.told = run.chunk.told.or(Some(matches!(fact, Fact::TestimonyTaken(_))));
             }
             Some(run) => {
                 let left = std::mem::replace(&mut run.chunk, chunk);
@@ -399,8 +430,20 @@ impl Checker {
         }
     }
 
+    /// The number of an image.
+    fn image(&mut self, image: &Digest) -> u32 {
+        let next = self.images.len() as u32;
+        match self.images.get(image) {
+            Some(number) => *number,
+            None => {
+                self.images.insert(image.clone(), next);
+                next
+            }
+        }
+    }
+
     fn bring(&mut self, sequence: u64, item: &HistoryItem) {
-        let image = item.image.as_ref().and_then(|image| self.images.get(image).copied());
+        let image = item.image.as_ref().map(|image| self.image(image));
         let reference = match self.references.get(&item.reference) {
             Some(number) => *number,
             None => {
@@ -414,12 +457,11 @@ impl Checker {
 }
 
 /// A stream comes to another generation because its spec changed.
-fn reasoned(chunk: &Chunk) -> Checked {
-    let risen = chunk.before.is_some_and(|before| chunk.generation > before);
-    rule(!risen || chunk.changes_spec, || {
+fn reasoned(generation: i64, before: Option<i64>, changes_spec: bool, stream: &StreamKey) -> Checked {
+    let risen = before.is_some_and(|before| generation > before);
+    rule(!risen || changes_spec, || {
         format!(
-            "{} comes to generation {} in this run, and nothing in it changes what the stream shall be",
-            chunk.stream, chunk.generation
+            "{stream} comes to generation {generation} in this run, and nothing in it changes what it shall be"
         )
     })
 }
@@ -440,22 +482,25 @@ fn changes_spec(fact: &Fact) -> bool {
         | Fact::RepositoryImportFailed { .. }
         | Fact::TagHeld { .. }
         | Fact::TagReleased { .. }
-        | Fact::MoveWithheld(_) => false,
+        | Fact::MoveWithheld(_)
+        | Fact::TestimonyTaken(_)
+        | Fact::LogContinued(_) => false,
     }
 }
 
-/// Why an event cannot follow on a state of its stream, as far as that state alone tells. `None`: it can.
-#[must_use]
-pub fn broken(before: &StreamState, recorded: &Recorded) -> Option<Broken> {
-    check_on(before, recorded).err()
-}
-
-fn check_on(state: &StreamState, recorded: &Recorded) -> Checked {
+/// What the state of its stream alone tells of an event. `told`: it comes from a document.
+fn check_on(state: &StreamState, recorded: &Recorded, told: bool) -> Checked {
     let due = state.revision + 1;
     if recorded.revision != due {
         return Err(Broken::Revision { stream: recorded.stream.clone(), due, said: recorded.revision });
     }
     let Event { stream_uid, fact, .. } = &recorded.event;
+    if let Fact::LogContinued(continued) = fact {
+        rule(recorded.stream.is_of_log(), || "what the log says of itself stands under another name".into())?;
+        return rule(continued.head + 1 == recorded.sequence, || {
+            format!("the log is said to go on after event {}, and does not", continued.head)
+        });
+    }
     let Some(stream) = &state.life else {
         rule(matches!(fact, Fact::StreamCreated { .. }), || {
             format!("it happens to {}, and there is no such stream then", recorded.stream)
@@ -468,7 +513,46 @@ fn check_on(state: &StreamState, recorded: &Recorded) -> Checked {
     rule(*stream_uid == stream.uid, || {
         format!("it happens to another life of {} than the present one", recorded.stream)
     })?;
-    check_fact(stream, recorded)
+    if told { check_told(stream, recorded) } else { check_fact(stream, recorded) }
+}
+
+/// What a document tells stays as it was told, also where it could not have come about here. What was made of it can be
+/// checked all the same.
+fn check_told(stream: &Stream, recorded: &Recorded) -> Checked {
+    let generation = recorded.event.generation;
+    let not_above = |of: i64| {
+        rule((0..=generation).contains(&of), || {
+            format!("it says generation {of}, and the stream is at {generation}, which is never behind")
+        })
+    };
+    let there = |tag: &TagName| stream.tags.get(tag);
+    match &recorded.event.fact {
+        Fact::TestimonyTaken(_) => rule(stream.tags.is_empty(), || "the stream had tags before".into()),
+        Fact::TagSet { tag, spec } => {
+            rule(there(tag).is_none(), || format!("{tag} was told of twice"))?;
+            not_above(spec.generation)
+        }
+        Fact::TagMoved(moved) => {
+            let current = there(&moved.tag).and_then(|state| state.current.as_ref());
+            rule(moved.cause == MoveCause::Testimony && moved.change == HistoryChange::Added, || {
+                "it stands among what a document told, and was not told".into()
+            })?;
+            rule(moved.previous.as_ref() == current.map(|current| &current.item), || {
+                format!("{} did not point to what it says it did", moved.tag)
+            })?;
+            rule(moved.replaces_sequence == current.map_or(0, |current| current.sequence), || {
+                format!("{} got what it pointed to from another event", moved.tag)
+            })?;
+            not_above(moved.item.generation)
+        }
+        Fact::ImportFailed { failure, generation: of, .. } => {
+            rule(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES, || {
+                "the message of the failure is longer than one may be".into()
+            })?;
+            not_above(*of)
+        }
+        _ => Err(Broken::Rule("it stands among what a document told, and no document tells of such".into())),
+    }
 }
 
 fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
@@ -510,8 +594,11 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
             rule(last.as_ref() == current, || format!("{tag} did not point to what it says"))
         }
         Fact::TagMoved(moved) => check_move(there(&moved.tag)?, moved, recorded),
-        Fact::ImportFailed { tag, failure, generation: of, source: _ } => {
+        Fact::ImportFailed { tag, failure, generation: of, source: _, told_since } => {
             room(tag)?;
+            rule(told_since.is_none(), || {
+                "no document told of the failure, and it says since when it was so".into()
+            })?;
             rule((generation..=generation + 1).contains(of), || {
                 format!("the failure stands for generation {of}, and the stream is at {generation}")
             })?;
@@ -549,9 +636,10 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
             rule(!known.is_some_and(|known| known.is_same(&withheld.item)), || {
                 format!("it was told already what {tag} is kept from")
             })?;
-            rule(!matches!(withheld.cause, MoveCause::Tag | MoveCause::Rollback), || {
-                format!("setting {tag} while it is held is refused, and not withheld")
-            })?;
+            rule(
+                !matches!(withheld.cause, MoveCause::Tag | MoveCause::Rollback | MoveCause::Testimony),
+                || format!("setting {tag} while it is held is refused, and not withheld"),
+            )?;
             rule(withheld.source == source_text(state), || format!("{tag} does not follow what it says"))
         }
         Fact::TagRestored(restored) => {
@@ -561,6 +649,10 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
             })?;
             check_restored(restored, recorded)
         }
+        Fact::TestimonyTaken(_) => {
+            Err(Broken::Rule("a document tells of a stream that was not created for it just before".into()))
+        }
+        Fact::LogContinued(_) => unreachable!("it was looked at before"),
     }
 }
 
@@ -591,6 +683,9 @@ fn check_spec(state: Option<&TagState>, spec: &TagSpec, recorded: &Recorded) -> 
 fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checked {
     let TagMoved { tag, item, change, previous, replaces_sequence, cause, source, copied_from: _ } = moved;
     let (now, generation) = (recorded.recorded_at, recorded.event.generation);
+    rule(*cause != MoveCause::Testimony, || {
+        format!("{tag} moved because a document told so, and none is there")
+    })?;
     rule(state.hold.is_none() || *cause == MoveCause::Rollback, || {
         format!("{tag} is held, and moves all the same")
     })?;
@@ -622,9 +717,10 @@ fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checke
             })?;
         }
         Some(_) | None => {
+            // What was copied has the time it had, which a document may have told: by any clock.
             let made_now =
                 matches!(cause, MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Rollback);
-            rule(item.created == now || (!made_now && item.created < now), || {
+            rule(item.created == now || !made_now, || {
                 format!("the time of the new item of {tag} is not that of the event")
             })?;
         }

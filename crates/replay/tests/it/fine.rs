@@ -1,12 +1,15 @@
 //! Logs that are as they must be.
 
 use tagtrail_domain::StreamKey;
+use tagtrail_domain::event::{Event, Fact, LogContinued, Recorded, Run};
+use tagtrail_event_log::continuation::continue_as;
+use tagtrail_event_log::{LogId, codec};
 use tagtrail_replay::diff::{Parting, diff};
 use tagtrail_replay::replay::{Until, cloud_event, replay};
 use tagtrail_replay::source::{self, Directory, Source};
 use tagtrail_replay::verify::Verdict;
 use tagtrail_replay::{Against, SourceError, Trust, shown, verify};
-use tagtrail_transparency::Policy;
+use tagtrail_transparency::{Policy, SigningKey};
 
 use crate::history::{self, Journal, history, name, vkey};
 
@@ -202,4 +205,64 @@ fn a_description_is_made_from_the_events() {
     assert_eq!(description.stream.unwrap().name, "s0");
     assert!(description.tags.iter().any(|tag| tag.items.len() > 1));
     assert_eq!(history::origin(), format!("tagtrail/{}", history::ID));
+}
+
+/// A log that lost events goes on under a new id. Checkpoints of what it was count up to where it did so.
+#[test]
+fn a_log_that_goes_on_under_a_new_id() {
+    let copy = history().copy();
+    // Fewer blobs to look at do not matter here; the journal is written anew.
+    let head = history().size();
+    let kept = *history().kept.keys().max().unwrap();
+    let new = LogId::from_bytes([0xB0; 16]);
+    let new_key = SigningKey::from_seed(format!("tagtrail/{new}"), &[9; 32]).unwrap();
+    let continued = LogContinued {
+        old_log_id: history::ID.to_string(),
+        old_origin: history::origin(),
+        old_checkpoint: String::new(),
+        head,
+    };
+    let newest = codec::decode(history().payloads.last().unwrap()).unwrap();
+    let recorded = Recorded {
+        sequence: head + 1,
+        revision: 1,
+        run: Run { first_sequence: head + 1, length: 1 },
+        stream: StreamKey::of_log(),
+        request_id: String::new(),
+        event: Event {
+            stream_uid: String::new(),
+            generation: 0,
+            fact: Fact::LogContinued(Box::new(continued)),
+        },
+        ..newest
+    };
+    let event = codec::encode(&recorded);
+    continue_as(copy.path(), new, head, event.clone()).unwrap();
+    let mut payloads = history().payloads.clone();
+    payloads.push(event);
+    history::write_tree(copy.path(), &payloads);
+    std::fs::write(copy.path().join("checkpoint"), history::checkpoint(&payloads, &new_key)).unwrap();
+
+    let policy = format!("log {}\nlog {}\nquorum none\n", new_key.verifier(), vkey());
+    let audit = |checkpoints: Vec<(String, Vec<u8>)>| {
+        let trust = Trust::Given(Box::new(Policy::parse(policy.as_bytes()).unwrap()));
+        let source = Directory::open(copy.path()).unwrap();
+        verify(&source, Against { trust, checkpoints }, &mut |_| ()).unwrap()
+    };
+    let verdict = audit(vec![("kept".into(), history().kept[&kept].clone())]);
+    assert_eq!(verdict.is_fine(), Some(true), "{:?}", verdict.wrong);
+    assert_eq!((verdict.checkpoints.len(), verdict.signed()), (2, head + 1));
+    // A checkpoint of what came after, and was given up.
+    payloads.push(history().payloads[3].clone());
+    let lost = history::checkpoint(&payloads, &history::key());
+    let verdict = audit(vec![("lost".into(), lost)]);
+    let told: Vec<_> = verdict.wrong.iter().map(|wrong| (wrong.kind(), wrong.sequence())).collect();
+    assert_eq!(told, [("GivenUp", Some(head + 1))]);
+    // A log that it never was.
+    let other = SigningKey::from_seed("tagtrail/other", &[7; 32]).unwrap();
+    let trust = Trust::Nobody;
+    let source = Directory::open(copy.path()).unwrap();
+    let checkpoints = vec![("other".to_owned(), history::checkpoint(&history().payloads, &other))];
+    let verdict = verify(&source, Against { trust, checkpoints }, &mut |_| ()).unwrap();
+    assert_eq!(verdict.wrong.iter().map(|wrong| wrong.kind()).collect::<Vec<_>>(), ["OtherLog"]);
 }
