@@ -67,9 +67,8 @@ pub struct Checker {
     run: Option<OpenRun>,
     uids: BTreeSet<String>,
     requests: BTreeSet<String>,
-    /// A number for each image that is known.
+    /// Every image that an event named as one that a tag points to, or that was recorded.
     images: BTreeMap<Digest, u32>,
-    /// Those that were recorded. Of others a document told.
     recorded: BTreeSet<Digest>,
     references: BTreeMap<String, u32>,
     brought: Vec<Brought>,
@@ -105,8 +104,8 @@ struct Chunk {
     changes_spec: bool,
     /// The tag that the newest of them rolled back.
     rolled_back: Option<TagName>,
-    /// Whether they tell what a document told.
-    told: bool,
+    /// Whether they come from a document. `None`: only its creation was seen, and it may.
+    told: Option<bool>,
 }
 
 impl Checker {
@@ -157,18 +156,17 @@ impl Checker {
         self.check_run(recorded)?;
         let never = StreamState::default();
         let state = self.streams.get(&recorded.stream).unwrap_or(&never);
-        check_on(state, recorded, self.is_told(recorded))?;
+        check_on(state, recorded, self.told(recorded))?;
         self.check_chunk(state, recorded)?;
         self.check_in_log(state, recorded)
     }
 
-    /// Whether an event tells what a document told: a stream comes into being by such a command, the document is named, and
-    /// what follows in that run is told as it was told. The rules are for what happens here.
-    fn is_told(&self, recorded: &Recorded) -> bool {
+    /// Whether an event comes from a document that told of its stream: it stands in one run with the event that says so.
+    fn told(&self, recorded: &Recorded) -> bool {
         let chunk = self.run.as_ref().map(|run| &run.chunk).filter(|chunk| chunk.stream == recorded.stream);
-        match &recorded.event.fact {
-            Fact::StreamCreated { .. } => recorded.command == TESTIMONY,
-            _ => chunk.is_some_and(|chunk| chunk.told),
+        match recorded.event.fact {
+            Fact::TestimonyTaken(_) => chunk.is_some_and(|chunk| chunk.told.is_none()),
+            _ => chunk.is_some_and(|chunk| chunk.told == Some(true)),
         }
     }
 
@@ -188,18 +186,14 @@ impl Checker {
         };
         let first = &open.first;
         in_run(recorded.run == first.run, "the run before it is not whole")?;
-        let envelope = |of: &Recorded| {
-            (
-                of.recorded_at,
-                of.actor.clone(),
-                of.request_digest.clone(),
-                of.caused_by,
-                of.traceparent.clone(),
-            )
-        };
-        let same = envelope(recorded) == envelope(first)
-            && (&recorded.reason, &recorded.command, &recorded.request_id)
-                == (&first.reason, &first.command, &first.request_id);
+        let same = recorded.recorded_at == first.recorded_at
+            && recorded.actor == first.actor
+            && recorded.reason == first.reason
+            && recorded.command == first.command
+            && recorded.request_id == first.request_id
+            && recorded.request_digest == first.request_digest
+            && recorded.caused_by == first.caused_by
+            && recorded.traceparent == first.traceparent;
         in_run(same, "who, when, why or what asked for it is not what the other events of its run say")
     }
 
@@ -214,6 +208,9 @@ impl Checker {
             )?;
         }
         let chunk = open.map(|run| &run.chunk).filter(|chunk| chunk.stream == recorded.stream);
+        if let Fact::LogContinued(_) = recorded.event.fact {
+            return in_run(recorded.run.length == 1, "what the log says of itself is a run of its own");
+        }
         let before = match chunk {
             Some(chunk) => {
                 rule(generation == chunk.generation, || {
@@ -236,7 +233,11 @@ impl Checker {
                 })?
             }
             None => {
-                rule(generation == 1, || format!("a new stream begins with generation 1, not {generation}"))?
+                // Only a document tells of a stream that has had a life elsewhere, and it does so next.
+                let told = self.told(recorded) || (chunk.is_none() && recorded.run.length > 1);
+                rule(generation == 1 || (generation > 1 && told), || {
+                    format!("a new stream begins with generation 1, not {generation}")
+                })?;
             }
             Some(before) => {
                 rule((before..=before + 1).contains(&generation), || {
@@ -250,7 +251,10 @@ impl Checker {
         // What is over with this event must have had a reason for its generation.
         let left = open.map(|run| &run.chunk).filter(|chunk| chunk.stream != recorded.stream);
         if let Some(left) = left {
-            reasoned(left)?;
+            reasoned(left.generation, left.before, left.changes_spec, &left.stream)?;
+            rule(left.told.is_some() || left.generation == 1, || {
+                format!("{} is new and begins with generation {}", left.stream, left.generation)
+            })?;
         }
         if let Fact::TagHeld { tag, terms } = &recorded.event.fact {
             let as_before =
@@ -260,14 +264,11 @@ impl Checker {
         }
         if recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length) {
             let changed = chunk.is_some_and(|chunk| chunk.changes_spec) || changes_spec(&recorded.event.fact);
-            let stream = recorded.stream.clone();
-            reasoned(&Chunk {
-                stream,
-                generation,
-                before,
-                changes_spec: changed,
-                rolled_back: None,
-                told: false,
+            reasoned(generation, before, changed, &recorded.stream)?;
+            // A life that did not begin here was told of.
+            let alone = before.is_none() && !self.told(recorded);
+            rule(generation == 1 || !alone, || {
+                format!("a new stream begins with generation 1, not {generation}")
             })?;
         }
         Ok(())
@@ -288,8 +289,12 @@ impl Checker {
             Fact::ImageRecorded(image) => rule(!self.recorded.contains(&image.digest), || {
                 format!("the image {} was recorded before", image.digest)
             }),
-            // Of what a document tells, nothing may be known here.
-            Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => Ok(()),
+            // What a document tells nobody here has seen.
+            Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => {
+                rule(moved.copied_from == 0, || {
+                    "it was told, and says that it was taken from another event".into()
+                })
+            }
             Fact::TagMoved(moved) => {
                 known(&moved.item)?;
                 let renewed = moved.change == HistoryChange::Renewed;
@@ -387,8 +392,8 @@ impl Checker {
                 self.uids.insert(event.stream_uid.clone());
             }
             Fact::ImageRecorded(image) => {
+                self.image(&image.digest);
                 self.recorded.insert(image.digest.clone());
-                self.know(&image.digest);
             }
             Fact::TagMoved(moved) => self.bring(*sequence, &moved.item),
             Fact::TagRestored(restored) => {
@@ -412,12 +417,13 @@ impl Checker {
             before,
             changes_spec: changes_spec(fact),
             rolled_back: rolled_back.clone(),
-            told: self.is_told(recorded),
+            told: (!matches!(fact, Fact::StreamCreated { .. })).then_some(false),
         };
         match &mut self.run {
             Some(run) if run.chunk.stream == recorded.stream => {
                 run.chunk.changes_spec |= chunk.changes_spec;
                 run.chunk.rolled_back = rolled_back;
+                run.chunk.told = run.chunk.told.or(Some(matches!(fact, Fact::TestimonyTaken(_))));
             }
             Some(run) => {
                 let left = std::mem::replace(&mut run.chunk, chunk);
@@ -436,7 +442,7 @@ impl Checker {
     }
 
     /// The number of an image.
-    fn know(&mut self, image: &Digest) -> u32 {
+    fn image(&mut self, image: &Digest) -> u32 {
         let next = self.images.len() as u32;
         match self.images.get(image) {
             Some(number) => *number,
@@ -448,7 +454,7 @@ impl Checker {
     }
 
     fn bring(&mut self, sequence: u64, item: &HistoryItem) {
-        let image = item.image.as_ref().map(|image| self.know(image));
+        let image = item.image.as_ref().map(|image| self.image(image));
         let reference = match self.references.get(&item.reference) {
             Some(number) => *number,
             None => {
@@ -462,12 +468,11 @@ impl Checker {
 }
 
 /// A stream comes to another generation because its spec changed.
-fn reasoned(chunk: &Chunk) -> Checked {
-    let risen = chunk.before.is_some_and(|before| chunk.generation > before);
-    rule(!risen || chunk.changes_spec, || {
+fn reasoned(generation: i64, before: Option<i64>, changes_spec: bool, stream: &StreamKey) -> Checked {
+    let risen = before.is_some_and(|before| generation > before);
+    rule(!risen || changes_spec, || {
         format!(
-            "{} comes to generation {} in this run, and nothing in it changes what the stream shall be",
-            chunk.stream, chunk.generation
+            "{stream} comes to generation {generation} in this run, and nothing in it changes what it shall be"
         )
     })
 }
@@ -494,22 +499,17 @@ fn changes_spec(fact: &Fact) -> bool {
     }
 }
 
-/// Whether an event can follow on a state of its stream, as far as that state alone tells. `told`: it tells what a document told.
+/// What the state of its stream alone tells of an event. `told`: it comes from a document.
 fn check_on(state: &StreamState, recorded: &Recorded, told: bool) -> Checked {
     let due = state.revision + 1;
     if recorded.revision != due {
         return Err(Broken::Revision { stream: recorded.stream.clone(), due, said: recorded.revision });
     }
     let Event { stream_uid, fact, .. } = &recorded.event;
-    if recorded.stream.is_of_log() {
-        let Fact::LogContinued(continued) = fact else {
-            return Err(Broken::Rule(format!(
-                "{} is no stream, and only of the log itself",
-                recorded.stream
-            )));
-        };
+    if let Fact::LogContinued(continued) = fact {
+        rule(recorded.stream.is_of_log(), || "what the log says of itself stands under another name".into())?;
         return rule(continued.head + 1 == recorded.sequence, || {
-            format!("it tells of a log that ended with event {}", continued.head)
+            format!("the log is said to go on after event {}, and does not", continued.head)
         });
     }
     let Some(stream) = &state.life else {
@@ -524,7 +524,46 @@ fn check_on(state: &StreamState, recorded: &Recorded, told: bool) -> Checked {
     rule(*stream_uid == stream.uid, || {
         format!("it happens to another life of {} than the present one", recorded.stream)
     })?;
-    check_fact(stream, recorded, told)
+    if told { check_told(stream, recorded) } else { check_fact(stream, recorded) }
+}
+
+/// What a document tells stays as it was told, also where it could not have come about here. What was made of it can be
+/// checked all the same.
+fn check_told(stream: &Stream, recorded: &Recorded) -> Checked {
+    let generation = recorded.event.generation;
+    let not_above = |of: i64| {
+        rule((0..=generation).contains(&of), || {
+            format!("it says generation {of}, and the stream is at {generation}, which is never behind")
+        })
+    };
+    let there = |tag: &TagName| stream.tags.get(tag);
+    match &recorded.event.fact {
+        Fact::TestimonyTaken(_) => rule(stream.tags.is_empty(), || "the stream had tags before".into()),
+        Fact::TagSet { tag, spec } => {
+            rule(there(tag).is_none(), || format!("{tag} was told of twice"))?;
+            not_above(spec.generation)
+        }
+        Fact::TagMoved(moved) => {
+            let current = there(&moved.tag).and_then(|state| state.current.as_ref());
+            rule(moved.cause == MoveCause::Testimony && moved.change == HistoryChange::Added, || {
+                "it stands among what a document told, and was not told".into()
+            })?;
+            rule(moved.previous.as_ref() == current.map(|current| &current.item), || {
+                format!("{} did not point to what it says it did", moved.tag)
+            })?;
+            rule(moved.replaces_sequence == current.map_or(0, |current| current.sequence), || {
+                format!("{} got what it pointed to from another event", moved.tag)
+            })?;
+            not_above(moved.item.generation)
+        }
+        Fact::ImportFailed { failure, generation: of, .. } => {
+            rule(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES, || {
+                "the message of the failure is longer than one may be".into()
+            })?;
+            not_above(*of)
+        }
+        _ => Err(Broken::Rule("it stands among what a document told, and no document tells of such".into())),
+    }
 }
 
 fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
@@ -572,10 +611,10 @@ fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
         Fact::TagMoved(moved) => check_move(there(&moved.tag)?, moved, recorded),
         Fact::ImportFailed { tag, failure, generation: of, source: _, told_since } => {
             room(tag)?;
-            rule(told || told_since.is_none(), || {
-                "it happened here, and says that somebody told of it".into()
+            rule(told_since.is_none(), || {
+                "no document told of the failure, and it says since when it was so".into()
             })?;
-            rule(told || (generation..=generation + 1).contains(of), || {
+            rule((generation..=generation + 1).contains(of), || {
                 format!("the failure stands for generation {of}, and the stream is at {generation}")
             })?;
             check_message(&failure.message)
@@ -629,6 +668,10 @@ fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
             })?;
             check_restored(restored, recorded)
         }
+        Fact::TestimonyTaken(_) => {
+            Err(Broken::Rule("a document tells of a stream that was not created for it just before".into()))
+        }
+        Fact::LogContinued(_) => unreachable!("it was looked at before"),
     }
 }
 
@@ -669,6 +712,9 @@ fn check_told(state: Option<&TagState>, moved: &TagMoved) -> Checked {
 fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checked {
     let TagMoved { tag, item, change, previous, replaces_sequence, cause, source, copied_from: _ } = moved;
     let (now, generation) = (recorded.recorded_at, recorded.event.generation);
+    rule(*cause != MoveCause::Testimony, || {
+        format!("{tag} moved because a document told so, and none is there")
+    })?;
     rule(state.hold.is_none() || *cause == MoveCause::Rollback, || {
         format!("{tag} is held, and moves all the same")
     })?;
@@ -700,9 +746,10 @@ fn check_move(state: &TagState, moved: &TagMoved, recorded: &Recorded) -> Checke
             })?;
         }
         Some(_) | None => {
+            // What was copied has the time it had, which a document may have told: by any clock.
             let made_now =
                 matches!(cause, MoveCause::Import | MoveCause::ScheduledImport | MoveCause::Rollback);
-            rule(item.created == now || (!made_now && item.created < now), || {
+            rule(item.created == now || !made_now, || {
                 format!("the time of the new item of {tag} is not that of the event")
             })?;
         }

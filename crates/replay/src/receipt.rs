@@ -65,45 +65,38 @@ pub fn prove(source: &dyn Source, trust: &Trust, sequence: u64) -> Result<Receip
         return Err(ReceiptFailure::NoSuchEvent { sequence, size });
     }
     let index = sequence - 1;
-    let built;
-    let stored = source.hashes().filter(|stored| stored.size() >= size);
-    let hashes: &dyn StoredHashes = match stored {
-        Some(stored) => stored,
-        None => {
-            built = Built::of(source, size)?;
-            &built
-        }
-    };
     let entry = source.entries(sequence)?.next().transpose()?.filter(|entry| entry.sequence == sequence);
     let entry = entry.ok_or_else(|| {
         SourceError::from(Wrong::CheckpointNewerThanLog { name: name.clone(), size, log: sequence - 1 })
     })?;
-    let made = proof::inclusion(&hashes, index, size).map_err(|error| match error {
-        proof::ProveError::Source(error) => error,
-        other => SourceError::Unreadable(other.to_string()),
-    })?;
     let leaf = hash::leaf(&entry.payload);
-    if proof::verify_inclusion(&leaf, index, size, &made, checkpoint.root()).is_err() {
-        return Err(not_proven(hashes, &leaf, index, name, &checkpoint)?.into());
-    }
+    let proves = |made: &[Hash]| proof::verify_inclusion(&leaf, index, size, made, checkpoint.root()).is_ok();
+    let stored = source.hashes().filter(|stored| stored.size() >= size);
+    let made = match stored.map(|stored| inclusion(stored, index, size)) {
+        Some(Ok(made)) if proves(&made) => made,
+        Some(Err(error @ SourceError::Unreadable(_))) => return Err(error.into()),
+        // Stored hashes may be wrong where the events are not, and they follow from these.
+        Some(_) | None => {
+            let built = Built::of(source, size)?;
+            let made = inclusion(&built, index, size)?;
+            if !proves(&made) {
+                let (signed, computed) = (*checkpoint.root(), stored_root(&built, size)?);
+                let wrong =
+                    Wrong::CheckpointInconsistent { name, size, signed, computed, first: 1, last: size };
+                return Err(SourceError::from(wrong).into());
+            }
+            made
+        }
+    };
     let note = Note::parse(note).map_err(|why| SourceError::Unreadable(why.to_string()))?;
     Ok(Receipt::new(index, made, note).with_extra(entry.payload.to_vec()))
 }
 
-/// What is wrong where a proof does not lead to the signed root.
-fn not_proven(
-    hashes: &dyn StoredHashes,
-    leaf: &Hash,
-    index: u64,
-    name: String,
-    checkpoint: &Checkpoint,
-) -> Result<SourceError, SourceError> {
-    let (size, signed) = (checkpoint.size(), *checkpoint.root());
-    if hashes.tile_hash(0, index)? != *leaf {
-        return Ok(Wrong::TileDiffers { level: 0, index, place: hashes.place(0, index) }.into());
-    }
-    let computed = stored_root(hashes, size)?;
-    Ok(Wrong::CheckpointInconsistent { name, size, signed, computed, first: 1, last: size }.into())
+fn inclusion(hashes: &dyn StoredHashes, index: u64, size: u64) -> Result<Vec<Hash>, SourceError> {
+    proof::inclusion(&hashes, index, size).map_err(|error| match error {
+        proof::ProveError::Source(error) => error,
+        other => SourceError::Unreadable(other.to_string()),
+    })
 }
 
 /// What a receipt proves.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tagtrail_domain::event::Fact;
+use tagtrail_domain::event::{Fact, LogContinued};
 use tagtrail_domain::permitted::{Broken, Checker};
 use tagtrail_domain::{Recorded, StreamKey, StreamState};
 use tagtrail_event_log::blobs::{BlobError, BlobStore};
@@ -132,8 +132,9 @@ pub fn verify(
 ) -> Result<Verdict, SourceError> {
     let started = Instant::now();
     let mut wrong = Vec::new();
-    let (signed, mut remarks) = open_checkpoints(source, &against, &mut wrong);
-    let mut sizes: Vec<u64> = signed.iter().map(|(_, checkpoint)| checkpoint.size()).collect();
+    let Opened { mut signed, others, mut remarks } = open_checkpoints(source, &against, &mut wrong);
+    let all = signed.iter().chain(&others);
+    let mut sizes: Vec<u64> = all.map(|(_, checkpoint)| checkpoint.size()).collect();
     sizes.sort_unstable();
     let (sender, receiver) = sync_channel(BATCH.1);
     let (hashed, replayed) = thread::scope(|scope| {
@@ -143,9 +144,14 @@ pub fn verify(
         let replayed = replaying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (hashed, replayed)
     });
-    let Hashed { tree, roots, differences, hashes, ended, passed_over } = hashed;
+    let Hashed { tree, roots, differences, hashes, ended, tree_ended, passed_over } = hashed;
     remarks.extend(passed_over);
     let mut unread = replayed.unread;
+    match tree_ended {
+        Ok(()) => {}
+        Err(SourceError::Wrong(found)) => wrong.push(*found),
+        Err(SourceError::Unreadable(why)) => unread = Some(why),
+    }
     match &ended {
         Ok(()) if replayed.wrong.is_empty() => {
             if let Err(broken) = replayed.checker.end() {
@@ -158,13 +164,34 @@ pub fn verify(
     }
     wrong.extend(replayed.wrong);
     let whole = ended.is_ok();
+    for (name, checkpoint) in others {
+        match earlier(&replayed.continuations, name, checkpoint, source, &signed) {
+            Ok(checkpoint) => signed.push(checkpoint),
+            Err(found) => wrong.push(found),
+        }
+    }
+    signed.sort_by_key(|(_, checkpoint)| checkpoint.size());
     let checkpoints = compare(&signed, &tree, &roots, whole, &mut wrong);
     if let Some(stored) = source.hashes() {
+        if differences.len() > 1 {
+            let at_least = if differences.len() == MOST_DIFFERENCES { "at least " } else { "" };
+            remarks
+                .push(format!("{at_least}{} stored hashes are not those of the events", differences.len()));
+        }
         let newest = checkpoints.iter().map(|compared| &compared.checkpoint).max_by_key(|c| c.size());
         judge_hashes(stored, differences, newest, &tree, whole, &mut wrong, &mut unread);
     } else {
         remarks
             .push("there are no stored hashes to compare: the tree was built from the events alone".into());
+    }
+    let only_tiles = |wrong: &Wrong| matches!(wrong, Wrong::TileDiffers { .. } | Wrong::TileMissing { .. });
+    if checkpoints.iter().any(|compared| compared.agrees) && !wrong.is_empty() && wrong.iter().all(only_tiles)
+    {
+        remarks.push(
+            "the events are those that were signed, only stored hashes are not theirs: in a data directory, stop the server, \
+             delete tree/, and start it, and they come back from the events"
+                .into(),
+        );
     }
     if checkpoints.is_empty() && wrong.is_empty() {
         remarks.push("there is no checkpoint, so nobody has signed for these events".into());
@@ -189,12 +216,17 @@ pub fn verify(
     })
 }
 
+/// The checkpoints that are to be believed, with their names.
+struct Opened {
+    /// Those of this log.
+    signed: Vec<(String, Checkpoint)>,
+    /// Those of other logs, which this one may have been before.
+    others: Vec<(String, Checkpoint)>,
+    remarks: Vec<String>,
+}
+
 /// Reads all checkpoints there are, and notes those that are not to be believed.
-fn open_checkpoints(
-    source: &dyn Source,
-    against: &Against,
-    wrong: &mut Vec<Wrong>,
-) -> (Vec<(String, Checkpoint)>, Vec<String>) {
+fn open_checkpoints(source: &dyn Source, against: &Against, wrong: &mut Vec<Wrong>) -> Opened {
     let own = source.checkpoint().map(|note| (format!("of {}", source.name()), note.to_vec()));
     let mut signed: Vec<(String, Checkpoint)> = Vec::new();
     for (name, note) in own.iter().chain(&against.checkpoints) {
@@ -203,24 +235,17 @@ fn open_checkpoints(
             Err(found) => wrong.push(found),
         }
     }
-    // All must be of one log: the one that the directory says it is, or the first one's.
+    // Of one log: the one that the directory says it is, or else the first one's.
     let first = signed.first().map(|(_, checkpoint)| checkpoint.origin().to_owned());
     let id = source.log_id().map(|id| id.to_string());
-    signed.retain(|(name, checkpoint)| {
+    let fits = |(_, checkpoint): &(String, Checkpoint)| {
         let origin = checkpoint.origin();
-        let of_id = id.as_ref().is_none_or(|id| origin.rsplit('/').next() == Some(id));
-        let expected = if !of_id { &id } else { &first };
-        let fits = of_id && first.as_deref() == Some(origin);
-        if !fits {
-            let expected = expected.clone().unwrap_or_default();
-            wrong.push(Wrong::OtherLog {
-                what: format!("checkpoint {name}"),
-                said: origin.to_owned(),
-                expected,
-            });
+        match &id {
+            Some(id) => origin.rsplit('/').next() == Some(id),
+            None => first.as_deref() == Some(origin),
         }
-        fits
-    });
+    };
+    let (mut signed, others): (Vec<_>, Vec<_>) = signed.into_iter().partition(fits);
     signed.sort_by_key(|(_, checkpoint)| checkpoint.size());
     for pair in signed.windows(2) {
         let [(one, first), (other, second)] = pair else { continue };
@@ -229,7 +254,30 @@ fn open_checkpoints(
         }
     }
     let remark = own.is_none().then(|| "the log has no checkpoint of its own".to_owned());
-    (signed, remark.into_iter().collect())
+    Opened { signed, others, remarks: remark.into_iter().collect() }
+}
+
+/// A checkpoint of another log: of what this one was before it went on under a new id, up to where it did so.
+fn earlier(
+    continuations: &[(u64, LogContinued)],
+    name: String,
+    checkpoint: Checkpoint,
+    source: &dyn Source,
+    signed: &[(String, Checkpoint)],
+) -> Result<(String, Checkpoint), Wrong> {
+    let (origin, size) = (checkpoint.origin(), checkpoint.size());
+    match continuations.iter().find(|(_, continued)| continued.old_origin == origin) {
+        Some((_, continued)) if size <= continued.head => Ok((name, checkpoint)),
+        Some((sequence, continued)) => {
+            Err(Wrong::GivenUp { name, size, head: continued.head, sequence: *sequence })
+        }
+        None => {
+            let id = source.log_id().map(|id| id.to_string());
+            let own = signed.first().map(|(_, checkpoint)| checkpoint.origin().to_owned());
+            let (said, expected) = (origin.to_owned(), own.or(id).unwrap_or_default());
+            Err(Wrong::OtherLog { what: format!("checkpoint {name}"), said, expected })
+        }
+    }
 }
 
 /// What the first thread finds.
@@ -241,7 +289,10 @@ struct Hashed {
     differences: Vec<(u8, u64)>,
     /// How many were compared.
     hashes: u64,
+    /// How reading the events ended.
     ended: Result<(), SourceError>,
+    /// How reading the stored hashes ended.
+    tree_ended: Result<(), SourceError>,
     passed_over: Option<String>,
 }
 
@@ -258,6 +309,7 @@ fn hash_all(
         differences: Vec::new(),
         hashes: 0,
         ended: Ok(()),
+        tree_ended: Ok(()),
         passed_over: None,
     };
     if sizes.first() == Some(&0) {
@@ -291,9 +343,7 @@ fn hash_all(
         if let Err(error) = compare_stored(&mut ahead, &completed, &mut hashed) {
             // What is there of the tree cannot be read: that is told, and the events are read on.
             ahead = None;
-            if hashed.ended.is_ok() {
-                hashed.ended = Err(error);
-            }
+            hashed.tree_ended = Err(error);
         }
         let size = hashed.tree.size();
         if sizes.binary_search(&size).is_ok() {
@@ -336,16 +386,27 @@ struct Replayed {
     checker: Checker,
     wrong: Vec<Wrong>,
     blobs: u64,
+    /// Where the log went on under a new id.
+    continuations: Vec<(u64, LogContinued)>,
     unread: Option<String>,
 }
 
 fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&BlobStore>) -> Replayed {
-    let mut replayed = Replayed { checker: Checker::default(), wrong: Vec::new(), blobs: 0, unread: None };
+    let mut replayed = Replayed {
+        checker: Checker::default(),
+        wrong: Vec::new(),
+        blobs: 0,
+        continuations: Vec::new(),
+        unread: None,
+    };
     for entry in receiver.iter().flatten() {
         match check(&mut replayed.checker, &entry) {
             Ok(recorded) => {
                 if let Some(blobs) = blobs {
                     check_blobs(blobs, &recorded, &mut replayed);
+                }
+                if let Fact::LogContinued(continued) = recorded.event.fact {
+                    replayed.continuations.push((recorded.sequence, *continued));
                 }
             }
             Err(found) => {
@@ -458,30 +519,31 @@ fn judge_hashes(
         let index = stored.size();
         wrong.push(Wrong::TileMissing { place: stored.place(0, index), level: 0, index });
     }
-    // A signed hash of a leaf tells which event was changed. Proven, it also vouches for all hashes of its tile, so that it
-    // is the first one of it; and what differs in a tile before it would show in a hash above.
-    let first = differences.iter().min_by_key(|(level, index)| (under(*level, *index).0, *level));
-    if let (Some((0, index)), Some(newest)) = (first, newest)
-        && proves(stored, *index, newest, unread)
+    let leaves: Vec<u64> =
+        differences.iter().filter(|(level, _)| *level == 0).map(|(_, index)| *index).collect();
+    // A hash above leaves that differ says nothing new.
+    let above = differences.into_iter().filter(|(level, index)| {
+        let (from, to) = under(*level, *index);
+        *level > 0 && !leaves.iter().any(|leaf| (from..=to).contains(&(leaf + 1)))
+    });
+    let above: Vec<(u8, u64)> = above.collect();
+    // The stored hash of a leaf that was signed tells which event was changed. Proven, it vouches for all hashes of its tile, so
+    // that it is the first one of it; and what differs in a tile before it shows in a hash above.
+    if let (Some(leaf), Some(newest)) = (leaves.first(), newest)
+        && above.iter().all(|(level, index)| under(*level, *index).0 > *leaf)
+        && proves(stored, *leaf, newest, unread)
     {
         for found in wrong.iter_mut() {
             if let Wrong::CheckpointInconsistent { first, last, .. } = found
-                && (*first..=*last).contains(&(index + 1))
+                && (*first..=*last).contains(&(leaf + 1))
             {
-                (*first, *last) = (index + 1, index + 1);
+                (*first, *last) = (leaf + 1, leaf + 1);
             }
         }
         return;
     }
-    let leaves: Vec<u64> =
-        differences.iter().filter(|(level, _)| *level == 0).map(|(_, index)| *index).collect();
-    for (level, index) in differences {
-        let (from, to) = under(level, index);
-        // A hash above others that differ says nothing new.
-        let explained = level > 0 && leaves.iter().any(|leaf| (from..=to).contains(&(leaf + 1)));
-        if !explained {
-            wrong.push(Wrong::TileDiffers { level, index, place: stored.place(level, index) });
-        }
+    for (level, index) in leaves.first().map(|leaf| (0, *leaf)).into_iter().chain(above) {
+        wrong.push(Wrong::TileDiffers { level, index, place: stored.place(level, index) });
     }
 }
 

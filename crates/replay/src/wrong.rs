@@ -153,6 +153,17 @@ pub enum Wrong {
         /// How many it had shown.
         seen: u64,
     },
+    /// Events that were signed were given up when the log went on under a new id.
+    GivenUp {
+        /// The checkpoint, of the log as it was.
+        name: String,
+        /// How many events that is of.
+        size: u64,
+        /// How many it had when it went on.
+        head: u64,
+        /// The event that says so.
+        sequence: u64,
+    },
     /// Something belongs to another log.
     OtherLog {
         /// What.
@@ -220,6 +231,7 @@ impl Wrong {
             Wrong::CheckpointInconsistent { .. } => "CheckpointInconsistent",
             Wrong::Fork { .. } => "Fork",
             Wrong::RolledBack { .. } => "RolledBack",
+            Wrong::GivenUp { .. } => "GivenUp",
             Wrong::OtherLog { .. } => "OtherLog",
             Wrong::KeyUnreadable { .. } => "KeyUnreadable",
             Wrong::FormatUnreadable { .. } => "FormatUnreadable",
@@ -247,6 +259,7 @@ impl Wrong {
             Wrong::TileUnreadable { first, .. } | Wrong::CheckpointInconsistent { first, .. } => Some(*first),
             Wrong::CheckpointNewerThanLog { log, .. } | Wrong::TreeNewerThanLog { log, .. } => Some(log + 1),
             Wrong::RolledBack { size, .. } => Some(size + 1),
+            Wrong::GivenUp { head, .. } => Some(head + 1),
             Wrong::CheckpointUnreadable { .. }
             | Wrong::CheckpointSignature { .. }
             | Wrong::Fork { .. }
@@ -345,6 +358,11 @@ impl fmt::Display for Wrong {
                 f,
                 "the checkpoint {name} is of {size} events, and {seen} were seen: the log was taken back to an older state, or \
                  an old copy answers in its place"
+            ),
+            Wrong::GivenUp { name, size, head, sequence } => write!(
+                f,
+                "the checkpoint {name} is of {size} events, and the log went on under a new id after {head} of them, as event \
+                 {sequence} says: those between are given up"
             ),
             Wrong::OtherLog { what, said, expected } => {
                 write!(f, "the {what} is of the log {said}, not of {expected}")
