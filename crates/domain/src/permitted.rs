@@ -45,9 +45,6 @@ pub enum Broken {
     Rule(String),
 }
 
-/// The command that takes over what a document tells.
-const TESTIMONY: &str = "import-openshift";
-
 type Checked = Result<(), Broken>;
 
 fn rule(holds: bool, why: impl FnOnce() -> String) -> Checked {
@@ -224,14 +221,6 @@ impl Checker {
             None => state.life.as_ref().map(|stream| stream.generation),
         };
         match before {
-            None if recorded.stream.is_of_log() => {
-                rule(generation == 0, || "the log has no generation".into())?
-            }
-            None if self.is_told(recorded) => {
-                rule((1..=limits::TOLD_GENERATION).contains(&generation), || {
-                    format!("no document may tell of generation {generation}")
-                })?
-            }
             None => {
                 // Only a document tells of a stream that has had a life elsewhere, and it does so next.
                 let told = self.told(recorded) || (chunk.is_none() && recorded.run.length > 1);
@@ -566,7 +555,7 @@ fn check_told(stream: &Stream, recorded: &Recorded) -> Checked {
     }
 }
 
-fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
+fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
     let (now, generation) = (recorded.recorded_at, recorded.event.generation);
     let tag_state = |tag: &TagName| stream.tags.get(tag).map(AsRef::as_ref);
     let there = |tag: &TagName| {
@@ -594,7 +583,7 @@ fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
         }
         Fact::TagSet { tag, spec } => {
             room(tag)?;
-            if told { Ok(()) } else { check_spec(tag_state(tag), spec, recorded) }
+            check_spec(tag_state(tag), spec, recorded)
         }
         Fact::TagDeleted { tag, had_spec, last } => {
             let state = there(tag)?;
@@ -603,10 +592,6 @@ fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
             })?;
             let current = state.current.as_ref().map(|current| &current.item);
             rule(last.as_ref() == current, || format!("{tag} did not point to what it says"))
-        }
-        Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => {
-            rule(told, || format!("{} moves because of a document, and none was taken over", moved.tag))?;
-            check_told(tag_state(&moved.tag), moved)
         }
         Fact::TagMoved(moved) => check_move(there(&moved.tag)?, moved, recorded),
         Fact::ImportFailed { tag, failure, generation: of, source: _, told_since } => {
@@ -657,10 +642,6 @@ fn check_fact(stream: &Stream, recorded: &Recorded, told: bool) -> Checked {
             )?;
             rule(withheld.source == source_text(state), || format!("{tag} does not follow what it says"))
         }
-        Fact::TestimonyTaken(_) => rule(told && stream.tags.is_empty() && recorded.revision > 1, || {
-            "what a document tells is taken over when its stream comes into being, and only then".into()
-        }),
-        Fact::LogContinued(_) => Err(Broken::Rule(format!("{} is not the log", recorded.stream))),
         Fact::TagRestored(restored) => {
             room(&restored.tag)?;
             rule(!stream.tags.contains_key(&restored.tag), || {
@@ -696,16 +677,6 @@ fn check_spec(state: Option<&TagState>, spec: &TagSpec, recorded: &Recorded) -> 
     rule(spec.generation == generation || !spec.differs_in_target(old, &recorded.stream), || {
         "the tag follows something else, and its generation stays".into()
     })
-}
-
-/// How an item comes to a tag's history because a document tells of it.
-fn check_told(state: Option<&TagState>, moved: &TagMoved) -> Checked {
-    let current = state.and_then(|state| state.current.as_ref());
-    let fits = moved.previous.as_ref() == current.map(|current| &current.item)
-        && moved.replaces_sequence == current.map_or(0, |current| current.sequence)
-        && moved.change == HistoryChange::Added
-        && moved.copied_from == 0;
-    rule(fits, || format!("{} did not point to what it says it did", moved.tag))
 }
 
 /// How an item comes to a tag's history (spec §2.6).
