@@ -13,7 +13,7 @@ pub enum Trust {
     Given(Box<Policy>),
     /// The key that the log itself names. It shows that nobody without the log's key changed the log; whoever can change the
     /// log's key can change the log.
-    Own(VerifierKey),
+    Own(Box<VerifierKey>),
     /// There is no key: what checkpoints say is compared, and nobody answers for it.
     Nobody,
 }
@@ -26,7 +26,7 @@ impl Trust {
     pub fn of(given: Option<Policy>, source: &dyn Source) -> Result<Trust, SourceError> {
         match given {
             Some(policy) => Ok(Trust::Given(Box::new(policy))),
-            None => Ok(source.own_key()?.map_or(Trust::Nobody, Trust::Own)),
+            None => Ok(source.own_key()?.map_or(Trust::Nobody, |key| Trust::Own(Box::new(key)))),
         }
     }
 
@@ -58,7 +58,7 @@ impl Trust {
         };
         match self {
             Trust::Given(policy) => check(policy),
-            Trust::Own(key) => check(&Policy::of_log(key.clone())),
+            Trust::Own(key) => check(&Policy::of_log(VerifierKey::clone(key))),
             Trust::Nobody => note.text().parse().map_err(|why| unreadable(&why)),
         }
     }
