@@ -4,7 +4,7 @@ use tagtrail_api::kind::Kind;
 use tagtrail_api::v1;
 use tagtrail_api::v1::event::Fact;
 
-use super::Writes;
+use crate::grpc::Writes;
 
 /// What an event does not say itself: what its tag pointed to, which an event before it had set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
