@@ -94,7 +94,10 @@ proptest! {
                     let before = newest.insert(place, (at.sequence, moved.item.clone()));
                     let said = moved.previous.clone().map(|item| (moved.replaces_sequence, item));
                     prop_assert_eq!(said, before.clone());
-                    prop_assert_eq!(moved.change, change(before.map(|(_, item)| item), moved));
+                    // What was told may hold what could not come about here.
+                    let told = moved.cause == MoveCause::Testimony;
+                    let by_rule = change(before.map(|(_, item)| item), moved);
+                    prop_assert_eq!(moved.change, if told { HistoryChange::Added } else { by_rule });
                 }
                 Fact::TagDeleted { tag, last, .. } => {
                     let before = newest.remove(&(key.clone(), tag.clone()));
@@ -120,6 +123,8 @@ proptest! {
             let run = live.run(wish);
             for (key, event, _) in &live.log[run.from..] {
                 let (tag, caught_up) = match &event.fact {
+                    // A document may tell that a tag lagged behind.
+                    Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => continue,
                     Fact::TagMoved(moved) => (&moved.tag, false),
                     Fact::TagReleased { tag, .. } => (tag, true),
                     Fact::TagRestored(restored) => (&restored.tag, true),
@@ -426,9 +431,14 @@ proptest! {
             let streams: BTreeSet<&StreamKey> = events.iter().map(|(key, ..)| key).collect();
             prop_assert_eq!(streams.len(), events.chunk_by(|one, other| one.0 == other.0).count());
         }
+        let of_told = live.log.iter().filter(|(_, event, _)| matches!(event.fact, Fact::TestimonyTaken(_)));
+        let told: BTreeMap<&str, i64> =
+            of_told.map(|(_, event, _)| (event.stream_uid.as_str(), event.generation)).collect();
         let mut last: BTreeMap<&str, i64> = BTreeMap::new();
         for (_, event, _) in &live.log {
-            let before = last.insert(&event.stream_uid, event.generation).unwrap_or(1);
+            // Only a stream that was told of may begin at another one than 1, and then where its document says.
+            let before = last.insert(&event.stream_uid, event.generation);
+            let before = before.unwrap_or_else(|| told.get(event.stream_uid.as_str()).copied().unwrap_or(1));
             prop_assert!((before..=before + 1).contains(&event.generation));
         }
         for (_, state) in live.model.streams() {
@@ -604,7 +614,8 @@ fn is_command_idempotent(live: &Live, stream: u8, command: &Command) -> bool {
                 .is_some_and(|s| !set.alias && s.followed_tag(&key(stream)).as_ref() == Some(&set.tag));
             !set.create && !itself && source.is_none_or(|source| source.kind != SourceKind::DockerImage)
         }
-        Command::Hold { .. } => true,
+        // The second time it is there already.
+        Command::Hold { .. } | Command::TakeTestimony(_) => true,
         Command::Import(_) | Command::Rollback(_) | Command::Release { .. } | Command::Restore(_) => {
             unreachable!("these are wishes of their own")
         }
@@ -661,6 +672,9 @@ fn any_wish() -> impl Strategy<Value = Wish> {
         12 => (streams.clone(), any_set_tag()).prop_map(move |(stream, set)| plain(stream, Command::SetTag(set))),
         3 => (streams.clone(), 0..TAGS, any_end(), any_expectation()).prop_map(move |(stream, name, until, expect)| {
             plain(stream, Command::Hold { tag: tag(name), terms: terms(until), expect })
+        }),
+        3 => (streams.clone(), any_testimony()).prop_map(move |(stream, testimony)| {
+            plain(stream, Command::TakeTestimony(Box::new(testimony)))
         }),
         4 => (streams.clone(), any::<usize>(), any::<bool>())
             .prop_map(|(stream, which, expired)| Wish::Release { stream, which, expired }),
@@ -783,6 +797,68 @@ fn any_set_tag() -> impl Strategy<Value = SetTag> {
             ..set_tag(name, source)
         },
     )
+}
+
+/// A document that tells of a stream: of tags with spec, history, a failure, or some of these. Aliases follow tags before
+/// them, so that none leads back to itself.
+fn any_testimony() -> impl Strategy<Value = Testimony> {
+    let tag = (
+        0..TAGS,
+        option::of((any::<bool>(), any::<bool>(), 0..5_i64)),
+        vec((0..6u8, 0..5_i64), 0..4),
+        any::<bool>(),
+    );
+    (vec(tag, 0..5), 0..6_i64, option::of(0..9_i64)).prop_map(|(tags, generation, created)| {
+        let mut names = BTreeSet::new();
+        let tags = tags.into_iter().filter(|(name, ..)| names.insert(*name));
+        let tags = tags.map(|(name, spec, items, failed)| told_tag(name, spec, items, failed)).collect();
+        Testimony {
+            told: TestimonyTaken {
+                document: "f".into(),
+                document_digest: digest(9),
+                namespace: "test".into(),
+                name: "s0".into(),
+                uid: String::new(),
+                resource_version: String::new(),
+                created: created.map(|seconds| Timestamp::new(seconds, 0)),
+                checked_at: None,
+                items_left_out: 0,
+            },
+            generation,
+            lookup_local: false,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            tags,
+            envelope_bytes: 100,
+        }
+    })
+}
+
+fn told_tag(name: u8, spec: Option<(bool, bool, i64)>, items: Vec<(u8, i64)>, failed: bool) -> ToldTag {
+    let spec = spec.map(|(alias, scheduled, generation)| {
+        let source = match name.checked_sub(1).filter(|_| alias) {
+            Some(before) => source(SourceKind::ImageStreamTag, tag(before).to_string()),
+            None => source(SourceKind::DockerImage, pull_spec(name % 4)),
+        };
+        let scheduled = scheduled && source.kind == SourceKind::DockerImage;
+        let import_policy = ImportPolicy { scheduled, ..ImportPolicy::default() };
+        TagSpec { source: Some(source), generation, import_policy, ..TagSpec::default() }
+    });
+    let item = |(image, generation): (u8, i64)| HistoryItem {
+        created: Timestamp::new(generation, 0),
+        reference: format!("x{}.io/a@{}", image % 2, digest(image)),
+        image: Some(digest(image)),
+        generation,
+        media_type: String::new(),
+        platform: None,
+        index: None,
+    };
+    let failure = failed.then(|| ToldFailure {
+        failure: Failure { kind: FailureKind::NotFound, reason: "NotFound".into(), message: "gone".into() },
+        generation: 1,
+        since: None,
+    });
+    ToldTag { tag: tag(name), spec, items: items.into_iter().map(item).collect(), failure }
 }
 
 /// Sets a tag without any flag.

@@ -58,7 +58,7 @@ impl Trust {
         };
         match self {
             Trust::Given(policy) => check(policy),
-            Trust::Own(key) => check(&Policy::of_log((**key).clone())),
+            Trust::Own(key) => check(&Policy::of_log(VerifierKey::clone(key))),
             Trust::Nobody => note.text().parse().map_err(|why| unreadable(&why)),
         }
     }

@@ -25,6 +25,7 @@ mod serve;
 mod ssrf;
 mod storm;
 mod swaps;
+mod testimony;
 mod transcripts;
 mod watch;
 mod watching;

@@ -12,7 +12,7 @@ use crate::print::{json, why, yaml};
 
 /// Tell why a tag points to what it points to.
 ///
-/// Each cause of its last move is shown, back to what was seen in a registry.
+/// Each cause of its last move is shown, back to what was seen in a registry, or told by a document.
 #[derive(clap::Args)]
 #[command(after_help = MOMENTS)]
 pub(crate) struct Args {

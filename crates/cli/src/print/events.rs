@@ -97,8 +97,8 @@ fn in_words(fact: &Fact) -> String {
 mod tests {
     use serde_json::Value;
     use tagtrail_api::v1::{
-        Actor, Failure, MoveCause, MoveWithheld, RepositoryImportFailed, TagHeld, TagMoved, TagReleased,
-        TagRestored,
+        Actor, Failure, LogContinued, MoveCause, MoveWithheld, RepositoryImportFailed, TagHeld, TagMoved,
+        TagReleased, TagRestored, TestimonyTaken,
     };
 
     use super::*;
@@ -152,6 +152,22 @@ mod tests {
         check(Fact::TagRestored(restored), "v1 restored -> a@sha256:1");
         let empty = TagRestored { tag: "v1".into(), ..Default::default() };
         check(Fact::TagRestored(empty), "v1 restored -> nothing");
+    }
+
+    #[test]
+    fn what_was_told_and_the_log_itself() {
+        let told = TestimonyTaken {
+            document: "old.yaml".into(),
+            document_digest: "sha256:1".into(),
+            namespace: "shop".into(),
+            name: "app".into(),
+            ..TestimonyTaken::default()
+        };
+        let want = "told of by old.yaml (sha256:1), as shop/app";
+        assert_eq!(in_words(&Fact::TestimonyTaken(told)), want);
+        let continued = LogContinued { old_log_id: "0011".into(), head: 41, ..LogContinued::default() };
+        let want = "the log goes on under a new id after 41, it was 0011";
+        assert_eq!(in_words(&Fact::LogContinued(continued)), want);
     }
 
     #[test]

@@ -80,6 +80,10 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
         "move-withheld" if cause.is_empty() => "withheld".into(),
         // What TO shows has not come: that is said first.
         "move-withheld" => format!("withheld ({cause})"),
+        "import-failed" if cause == "testimony" => {
+            let why = entry.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+            format!("testimony of a failed import: {why}")
+        }
         "import-failed" => {
             let cause = if cause.is_empty() { "import" } else { &cause };
             let why = entry.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
@@ -94,6 +98,7 @@ pub(crate) fn what(entry: &HistoryEntry) -> String {
         "tag-deleted" => "delete".into(),
         "stream-deleted" => "delete the image stream".into(),
         "tag-restored" => "restore".into(),
+        "testimony-taken" => format!("told by {}", entry.source),
         "log-continued" => format!("the log goes on under a new id, it was {}", entry.source),
         kind if cause.is_empty() => kind.to_owned(),
         kind => format!("{kind} by {cause}"),
@@ -249,6 +254,10 @@ pub(crate) mod tests {
         check(some, &pointed, &format!("{begin} | prod | <none> | quay.io/a/b:1 | import | ana | <none>"));
     }
 
+    fn told_item() -> HistoryItem {
+        HistoryItem { created: Some(Timestamp::default()), ..HistoryItem::default() }
+    }
+
     #[test]
     fn what_happened_is_told_in_a_few_words() {
         let check = |kind: &str, cause: &str, want: &str| {
@@ -276,6 +285,10 @@ pub(crate) mod tests {
         check("tag-released", "expiry", "release, for its time was up");
         check("tag-restored", "restore", "restore");
         check("tag-moved", "testimony", "testimony");
+        check("import-failed", "testimony", "testimony of a failed import: no such host");
+        check("testimony-taken", "testimony", "told by ");
+        let told = HistoryEntry { to: Some(told_item()), cause: "testimony".into(), ..moved() };
+        assert_eq!(what(&told), "testimony (1970-01-01T00:00:00Z)");
         check("log-continued", "", "the log goes on under a new id, it was ");
         check("tag-set", "", "tag-set");
         check("tag-set", "tag", "tag-set by tag");

@@ -121,7 +121,7 @@ fn cause_in_json(cause: &Cause) -> Value {
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
-    use tagtrail_api::v1::Actor;
+    use tagtrail_api::v1::{Actor, TestimonyTaken};
 
     use super::*;
     use crate::print::history::tests::{digest, item, moved};
@@ -171,6 +171,16 @@ mod tests {
 "
         );
         assert_eq!(in_words(&place, &chain(), "test"), want);
+        let told = TestimonyTaken {
+            document: "old.yaml".into(),
+            document_digest: digest("dd"),
+            ..TestimonyTaken::default()
+        };
+        let cause = Cause { entry: Some(moved()), testimony: Some(told), ..Cause::default() };
+        let answer = WhyResponse { causes: vec![cause], at: None };
+        let want = format!("     told by old.yaml ({}), not observed\n", digest("dd"));
+        assert!(in_words(&place, &answer, "test").ends_with(&want));
+        assert_eq!(in_json(&place, &answer)["causes"][0]["testimony"]["document"], "old.yaml");
         let at = Some(ShownMoment { sequence: 12, time: Some(Timestamp::default()) });
         let then = in_words(&place, &WhyResponse { at, ..chain() }, "here");
         let first = then.lines().next();

@@ -226,10 +226,9 @@ fn items_kept(key: &StreamKey, testimony: &Testimony) -> Result<usize, Refusal> 
     while bytes(testimony, kept) > limits::TESTIMONY_BYTES {
         if kept <= 1 {
             return Err(Refusal::Usage(format!(
-                "the image stream \"{}\" takes more than {} bytes to take over, even with the newest item of each of its {} tags only; take it over in parts, under several names",
+                "the image stream \"{}\" takes more than {} bytes to take over, even with only the newest item of each tag; take it over in parts, under several names",
                 key.name,
-                limits::TESTIMONY_BYTES,
-                testimony.tags.len()
+                limits::TESTIMONY_BYTES
             )));
         }
         kept -= kept.div_ceil(8);

@@ -16,7 +16,10 @@
 //! background p = ANSWERS                   schedule p = ANSWERS                    retry p = ANSWERS
 //! ask IMPORT = ANSWERS                     land          (the same in two steps: the world may move in between)
 //! follows p:a p:b                          (an event of an older log: `p:b` follows `p:a`, whatever is right today)
+//! told p [--generation=5] [--created=7] [--from=base/q] [--envelope=BYTES] [--local] [key=value...] = TAG|SOURCE|GENERATION|ITEMS|FAILURE ...
 //! ```
+//! Of what a document tells, a tag's source is as in `tag`, and `none` where it has no spec; its items are `B3@20,A2@10`, newest
+//! first: image, generation and time, `_2@10` for a reference tag; its failure is `!Reason:3@20`. Nothing is `.`.
 //! `retry` tries the tags again that failed and are not on the schedule. Answers go to the planned images in turn: `A`,
 //! or `!Reason`, `!Reason:message`, and `!Reason:message:busy` for another kind of failure. For a repository
 //! `v1:A v2:!Reason +3`, the last being tags left out, or `!Reason` where all of it failed; for an index kept whole
@@ -33,9 +36,9 @@ use tagtrail_domain::apply::Position;
 use tagtrail_domain::check::{self, Reason};
 use tagtrail_domain::command::{
     Expectation, Import, ImportOrigin, ImportTarget, ImportedImage, Restore, RestoredTag, Rollback, SetTag,
-    UpdateMetadata,
+    Testimony, ToldFailure, ToldTag, UpdateMetadata,
 };
-use tagtrail_domain::event::{HistoryChange, MoveCause};
+use tagtrail_domain::event::{HistoryChange, MoveCause, TestimonyTaken};
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage, PlannedRepository};
 use tagtrail_domain::state::{Current, HoldTerms};
 use tagtrail_domain::tag::{
@@ -241,6 +244,9 @@ impl Story {
         if stream.checked_at.is_some() {
             lines[0] += " checked";
         }
+        if self.log.iter().any(|(_, event, _)| matches!(event.fact, Fact::TestimonyTaken(_))) {
+            lines[0] += &format!(" t{}", stream.created.seconds);
+        }
         for (tag, state) in &stream.tags {
             let spec = state.spec.as_ref().map_or("no spec".into(), say_spec);
             let history: Vec<String> = self
@@ -372,6 +378,7 @@ impl<'a> Words<'a> {
         let target = self.plain[if self.plain[0] == "tag" { 2 } else { 1 }];
         let (key, tag) = stream_and_tag(target);
         let command = match self.plain[0] {
+            "told" => Command::TakeTestimony(Box::new(self.testimony())),
             "create" => {
                 let (annotations, _) = self.entries(2);
                 let lookup_local = self.has("local");
@@ -428,6 +435,32 @@ impl<'a> Words<'a> {
         Ok((key, command))
     }
 
+    /// What a document tells.
+    fn testimony(&self) -> Testimony {
+        let number = |option: &str| self.option(option).map_or(0, |text| text.parse().expect("a number"));
+        let time = |seconds| Timestamp::new(seconds, 0);
+        let (namespace, name) = self.option("from").unwrap_or("test/p").split_once('/').expect("a stream");
+        Testimony {
+            told: TestimonyTaken {
+                document: "f".into(),
+                document_digest: digest('F'),
+                namespace: namespace.into(),
+                name: name.into(),
+                uid: String::new(),
+                resource_version: String::new(),
+                created: self.option("created").map(|text| time(text.parse().expect("a time"))),
+                checked_at: self.option("checked").map(|text| time(text.parse().expect("a time"))),
+                items_left_out: 0,
+            },
+            generation: number("generation"),
+            lookup_local: self.has("local"),
+            labels: Entries::new(),
+            annotations: self.entries(2).0,
+            tags: self.answers.iter().map(|text| told_tag(text)).collect(),
+            envelope_bytes: usize::try_from(number("envelope")).expect("a size"),
+        }
+    }
+
     fn answered(&self, story: &Story, key: &StreamKey, plan: ImportPlan, origin: ImportOrigin) -> Import {
         let mut import = Import {
             targets: Vec::new(),
@@ -459,6 +492,49 @@ impl<'a> Words<'a> {
         }
         assert!(images.next().is_none(), "a question without answer");
         import
+    }
+}
+
+/// `TAG|SOURCE|GENERATION|ITEMS|FAILURE`.
+fn told_tag(text: &str) -> ToldTag {
+    let mut parts = text.split('|').map(|part| if part == "." { "" } else { part });
+    let mut part = || parts.next().unwrap_or_default();
+    let (tag, from, generation, items, failed) = (part(), part(), part(), part(), part());
+    let number = |text: &str| text.parse::<i64>().unwrap_or(0);
+    let spec = TagSpec {
+        source: source(from.trim_end_matches('*')),
+        generation: number(generation),
+        ..TagSpec::default()
+    };
+    let spec = TagSpec {
+        import_policy: ImportPolicy { scheduled: from.ends_with('*'), ..ImportPolicy::default() },
+        ..spec
+    };
+    let item = |text: &str| {
+        let (what, created) = text.split_once('@').expect("when");
+        let letter = what.chars().next().expect("an image");
+        let image = (letter != '_').then(|| digest(letter));
+        HistoryItem {
+            created: Timestamp::new(number(created), 0),
+            reference: image.as_ref().map_or("x.io/a:1".into(), |image| format!("x.io/a@{image}")),
+            image,
+            generation: number(&what[1..]),
+            media_type: String::new(),
+            platform: None,
+            index: None,
+        }
+    };
+    let failure = failed.strip_prefix('!').map(|text| {
+        let (reason, rest) = text.split_once(':').expect("a generation");
+        let (generation, since) = rest.split_once('@').unwrap_or((rest, ""));
+        let since = (!since.is_empty()).then(|| Timestamp::new(number(since), 0));
+        ToldFailure { failure: failure(reason), generation: number(generation), since }
+    });
+    ToldTag {
+        tag: TagName::parse(tag).expect("a tag"),
+        spec: (from != "none").then_some(spec),
+        items: items.split(',').filter(|text| !text.is_empty()).map(item).collect(),
+        failure,
     }
 }
 

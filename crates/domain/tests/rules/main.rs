@@ -12,4 +12,5 @@ mod restore;
 mod rollback;
 mod streams;
 mod tags;
+mod testimony;
 mod world_moved;

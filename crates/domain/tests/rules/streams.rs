@@ -1,6 +1,7 @@
 //! Streams as a whole: creating, deleting, lookup, metadata, and which changes count (spec §2.1, §2.2, §2.8).
 
-use tagtrail_domain::{Refusal, StreamKey, limits};
+use tagtrail_domain::event::LogContinued;
+use tagtrail_domain::{Event, Fact, Position, Refusal, StreamKey, StreamState, Timestamp, apply, limits};
 
 use crate::language::{after, check};
 
@@ -44,6 +45,35 @@ fn names_that_cannot_be() {
             "metadata.name: Invalid value: \"{long}\": 'namespace/name' cannot be longer than 255 characters"
         )
     );
+}
+
+/// Events about the log itself stand under a name like those of streams, so there no stream can ever be.
+#[test]
+fn no_stream_can_be_where_the_log_tells_of_itself() {
+    let refused = "refused (malformed): \"tagtrail-system/log\" is the name under which the log tells of itself, so no image stream can be there; choose another name";
+    for command in [
+        "create tagtrail-system/log",
+        "tag x.io/a:1 tagtrail-system/log:a",
+        "delete tagtrail-system/log",
+        "told tagtrail-system/log",
+        "promote tagtrail-system/log:a=test/p:a p:b=p:a",
+    ] {
+        check("tag x.io/a:1 p:a; background p = A", command, refused);
+    }
+    check("", "create tagtrail-system/p", "G1: created");
+    check("", "create log", "G1: created");
+
+    // The log told something, and no stream came of it.
+    let fact = Fact::LogContinued(Box::new(LogContinued {
+        old_log_id: "00112233445566778899aabbccddeeff".into(),
+        old_origin: String::new(),
+        old_checkpoint: String::new(),
+        head: 6,
+    }));
+    let event = Event { stream_uid: String::new(), generation: 0, fact };
+    let at = Position { sequence: 7, recorded_at: Timestamp::new(1, 0) };
+    let state = apply(StreamState::default(), &event, at);
+    assert_eq!(state, StreamState { revision: 1, sequence: 7, life: None });
 }
 
 #[test]

@@ -7,12 +7,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tagtrail_domain::command::{
-    Import, ImportOrigin, ImportTarget, ImportedImage, Restore, RestoredTag, Rollback, SetTag, UpdateMetadata,
+    Import, ImportOrigin, ImportTarget, ImportedImage, Restore, RestoredTag, Rollback, SetTag, Testimony,
+    ToldTag, UpdateMetadata,
 };
+use tagtrail_domain::event::TestimonyTaken;
 use tagtrail_domain::image::FailureKind;
 use tagtrail_domain::import_plan::{self, ImportPlan, ImportWish, PlannedImage};
 use tagtrail_domain::state::{Current, HoldTerms};
-use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource};
+use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::*;
 
 pub(crate) const STREAMS: u8 = 3;
@@ -204,10 +206,60 @@ pub(crate) fn any_wish() -> impl Strategy<Value = Wish> {
         5 => (option::weighted(0.7, any::<usize>()), option::weighted(0.3, any::<usize>()))
             .prop_map(|(which, at)| What::Restore { which, at }),
         3 => vec((0..STREAMS, 0..TAGS, 0..STREAMS, 0..TAGS), 1..3).prop_map(What::Promote),
+        3 => any_testimony().prop_map(|told| What::plain(Command::TakeTestimony(Box::new(told)))),
     ];
     // One stream more than the others, so that much happens to the same tags.
     let stream = prop_oneof![3 => Just(0), 2 => 0..STREAMS];
     (stream, what, any::<bool>()).prop_map(|(stream, what, identified)| Wish { stream, what, identified })
+}
+
+/// A document that tells of a stream: of tags with a source, a history, or both.
+fn any_testimony() -> impl Strategy<Value = Testimony> {
+    let tag = (0..TAGS, any::<bool>(), vec(0..IMAGES, 0..6));
+    (vec(tag, 0..5), option::of(0..9_i64)).prop_map(|(tags, created)| {
+        let tags: BTreeMap<u8, _> =
+            tags.into_iter().map(|(name, spec, images)| (name, (spec, images))).collect();
+        let tags = tags.into_iter().map(|(name, (spec, images))| told_tag(name, spec, &images)).collect();
+        Testimony {
+            told: TestimonyTaken {
+                document: "f".into(),
+                document_digest: digest(9),
+                namespace: String::new(),
+                name: String::new(),
+                uid: String::new(),
+                resource_version: String::new(),
+                created: created.map(|seconds| Timestamp::new(seconds, 0)),
+                checked_at: created.map(|seconds| Timestamp::new(seconds, 0)),
+                items_left_out: 0,
+            },
+            generation: 3,
+            lookup_local: false,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            tags,
+            envelope_bytes: 100,
+        }
+    })
+}
+
+fn told_tag(name: u8, spec: bool, images: &[u8]) -> ToldTag {
+    let source = source(SourceKind::DockerImage, pull_spec(name % 4));
+    let item = |image: &u8| HistoryItem {
+        created: Timestamp::new(i64::from(*image), 0),
+        reference: format!("x{}.io/a@{}", image % 2, digest(*image)),
+        // One of them stands for a reference.
+        image: (*image > 0).then(|| digest(*image)),
+        generation: 1,
+        media_type: String::new(),
+        platform: None,
+        index: None,
+    };
+    ToldTag {
+        tag: tag(name),
+        spec: spec.then(|| TagSpec { source: Some(source), generation: 2, ..TagSpec::default() }),
+        items: images.iter().map(item).collect(),
+        failure: None,
+    }
 }
 
 /// When a hold ends, in commands from the beginning.

@@ -11,7 +11,7 @@ use tagtrail_transparency::{Policy, SigningKey};
 use crate::history::{Journal, history, key, origin, vkey};
 
 fn trust() -> Trust {
-    Trust::Own(vkey())
+    Trust::Own(Box::new(vkey()))
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn no_receipt_for_what_was_changed() {
     journal.set_records(records);
     journal.write();
     let directory = Directory::open(copy.path()).unwrap();
-    let failure = prove(&directory, &Trust::Own(key().verifier()), 123).unwrap_err();
+    let failure = prove(&directory, &Trust::Own(Box::new(key().verifier())), 123).unwrap_err();
     let ReceiptFailure::Source(SourceError::Wrong(wrong)) = failure else { panic!("{failure}") };
     assert_eq!(wrong.kind(), "CheckpointInconsistent");
 }

@@ -106,7 +106,7 @@ fn flipped_bits_of_the_key() {
         match Trust::of(None, &*source) {
             Err(SourceError::Wrong(wrong)) => assert_eq!(wrong.kind(), "KeyUnreadable"),
             // The newline, or a digit in capitals.
-            Ok(Trust::Own(own)) => assert_eq!(own, key().verifier(), "byte {at}"),
+            Ok(Trust::Own(own)) => assert_eq!(*own, key().verifier(), "byte {at}"),
             other => panic!("byte {at}: {other:?}"),
         }
     }
@@ -433,7 +433,7 @@ fn two_stories_of_one_size() {
     let copy = history().copy();
     let other = change(copy.path(), 150, |recorded| recorded.reason = "none".into());
     let untouched = source::open(history().dir().to_str().unwrap()).unwrap();
-    let trust = Trust::Own(key().verifier());
+    let trust = Trust::Own(Box::new(key().verifier()));
     let kept = vec![("kept".to_owned(), checkpoint(&other, &key()))];
     let verdict = verify(&*untouched, Against { trust, checkpoints: kept }, &mut |_| ());
     assert_eq!(kinds(&told(&verdict)), BTreeSet::from(["CheckpointInconsistent", "Fork"]));

@@ -33,10 +33,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<(), AuditError> {
     let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
     let checkpoints = checkpoints.collect::<Result<Vec<_>, Failure>>()?;
     let source = args.what.open(context)?;
-    let trust = match Trust::of(policy, &*source) {
-        Ok(trust) => trust,
-        Err(error) => return Err(error.into()),
-    };
+    let trust = Trust::of(policy, &*source)?;
     let mut progress = Progress::new();
     let mut verdict = verify(&*source, Against { trust, checkpoints }, &mut |at| progress.say(at))?;
     drop(progress);

@@ -4,6 +4,8 @@ use tagtrail_api::kind::Kind;
 use tagtrail_api::v1;
 use tagtrail_api::v1::event::Fact;
 
+use crate::grpc::Writes;
+
 /// What an event does not say itself: what its tag pointed to, which an event before it had set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Open {
@@ -145,7 +147,7 @@ pub(super) fn entry(event: v1::Event, kind: Kind, of_tag: Option<&str>) -> (v1::
             open = Open::Both;
         }
         Some(Fact::ImportFailed(failed)) => {
-            entry.cause = command;
+            entry.cause = if command == TESTIMONY { "testimony".into() } else { command };
             entry.tag = failed.tag;
             entry.source = failed.source;
             entry.failure = failed.failure;
@@ -180,6 +182,9 @@ pub(super) fn entry(event: v1::Event, kind: Kind, of_tag: Option<&str>) -> (v1::
     }
     (entry, open)
 }
+
+/// The command that takes over what a document tells.
+const TESTIMONY: &str = <v1::TakeTestimonyRequest as Writes>::NAME;
 
 /// What moved a tag, in one word.
 fn cause(cause: v1::MoveCause, command: &str) -> String {
