@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use tagtrail_domain::event::{Actor, Event, HistoryChange, MoveCause, Recorded, Run, TagMoved};
+use tagtrail_domain::event::{Actor, Event, HistoryChange, LogContinued, MoveCause, Recorded, Run, TagMoved};
 use tagtrail_domain::tag::{Entries, TagSpec};
 use tagtrail_domain::{Digest, Fact, HistoryItem, StreamKey, TagName, Timestamp, World};
 use tagtrail_event_log::{Log, LogId, MemoryLog, codec};
@@ -86,6 +86,44 @@ fn caught_up(directory: &Path, log: &MemoryLog) -> View {
     let (view, _) = View::open(directory, log).expect("opens");
     view.catch_up(log, log.head(), &mut |_| {}).expect("catches up");
     view
+}
+
+/// What the log tells of itself stands under a name where no stream lives; everything else is as before.
+#[test]
+fn the_log_tells_of_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = log_of(vec![vec![created(), set(1)]]);
+    for (revision, sequence) in [(1, 3), (2, 4)] {
+        let continued = LogContinued {
+            old_log_id: "00112233445566778899aabbccddeeff".into(),
+            old_origin: "example.com/log".into(),
+            old_checkpoint: String::new(),
+            head: sequence - 1,
+        };
+        let fact = Fact::LogContinued(Box::new(continued));
+        let event = codec::encode(&Recorded {
+            sequence,
+            revision,
+            recorded_at: Timestamp::new(9, 0),
+            run: Run { first_sequence: sequence, length: 1 },
+            stream: StreamKey::of_log(),
+            actor: Actor::default(),
+            reason: String::new(),
+            command: "serve".into(),
+            request_id: String::new(),
+            request_digest: Vec::new(),
+            caused_by: 0,
+            traceparent: String::new(),
+            event: Event { stream_uid: String::new(), generation: 0, fact },
+        });
+        log.append(sequence - 1, &[vec![event]]).expect("memory takes everything");
+    }
+    let view = caught_up(&dir.path().join("view"), &log);
+    let state = view.stream(&StreamKey::of_log());
+    assert_eq!((state.revision, state.sequence, &state.life), (2, 4, &None));
+    assert_eq!(view.events_of_before(&StreamKey::of_log(), u64::MAX, 9), [4, 3]);
+    assert_eq!(view.list(None, None, 9).len(), 1, "no stream came of it");
+    assert_eq!(view.stream(&key()).sequence, 2);
 }
 
 /// A run longer than what is read at once was once applied in pieces: a crash in between left half a command.

@@ -10,10 +10,10 @@ use tagtrail_api::v1::image_stream_service_server::ImageStreamService as _;
 use tagtrail_api::v1::moment::When;
 use tagtrail_api::v1::tag_service_server::TagService as _;
 use tagtrail_domain::command::{Import, ImportOrigin, ImportTarget, ImportedImage};
-use tagtrail_domain::event::Actor;
+use tagtrail_domain::event::{Actor, Event, Recorded, Run};
 use tagtrail_domain::image::Image;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy};
-use tagtrail_domain::{Command, Digest, Failure, FailureKind, Platform, Timestamp};
+use tagtrail_domain::{Command, Digest, Fact, Failure, FailureKind, Platform, Timestamp};
 use tagtrail_event_log::blobs::BlobStore;
 use tagtrail_event_log::{LogId, MemoryLog};
 use tagtrail_projection::View;
@@ -291,7 +291,7 @@ fn picture(letter: &str, plain: bool) -> Image {
     let digest = digest(letter);
     Image {
         reference: format!("registry.example/app@{digest}"),
-        media_type: String::new(),
+        media_type: "manifest".into(),
         config: plain.then(|| digest.clone()),
         size: 1,
         platform: Platform::default(),
@@ -856,4 +856,52 @@ async fn whereabouts_and_entries_are_what_the_log_says() {
             bench.entries(everywhere).await.expect("a history").iter().map(|entry| entry.sequence).collect();
         assert!(everywhere.iter().rev().eq(&of_tags), "{digest}: {everywhere:?} {of_tags:?}");
     }
+}
+
+/// The log goes on under a new id: it is listed with everything else that happened, and with nothing that a stream did.
+#[tokio::test]
+async fn the_log_tells_of_itself() {
+    let bench = Bench::new();
+    bench.play("import app:v1 a by ana").await;
+    let head = bench.head();
+    let log = &bench.services.log;
+    let fact = Fact::LogContinued(Box::new(tagtrail_domain::event::LogContinued {
+        old_log_id: "00112233445566778899aabbccddeeff".into(),
+        old_origin: "example.com/log".into(),
+        old_checkpoint: String::new(),
+        head,
+    }));
+    let event = tagtrail_event_log::codec::encode(&Recorded {
+        sequence: head + 1,
+        revision: 1,
+        recorded_at: Timestamp::new(9, 0),
+        run: Run { first_sequence: head + 1, length: 1 },
+        stream: StreamKey::of_log(),
+        actor: Actor { name: "tagtrail".into(), authenticated: false },
+        reason: "restored from Tuesday's copy".into(),
+        command: "serve".into(),
+        request_id: String::new(),
+        request_digest: Vec::new(),
+        caused_by: 0,
+        traceparent: String::new(),
+        event: Event { stream_uid: String::new(), generation: 0, fact },
+    });
+    log.append(head, &[vec![event]]).expect("memory takes everything");
+    bench.services.view.catch_up(&**log, head + 1, &mut |_| {}).expect("catches up");
+
+    let told = format!("{} log-continued log nothing -> nothing,  by tagtrail", head + 1);
+    let all = bench.entries(v1::ListEntriesRequest::default()).await.expect("all of it");
+    assert_eq!(in_words(&all[0]), told);
+    assert_eq!(all[0].source, "00112233445566778899aabbccddeeff");
+    let own = bench.entries(request("tagtrail-system/log")).await.expect("a name that had an event");
+    assert_eq!(own.iter().map(in_words).collect::<Vec<_>>(), [told]);
+    let of_stream = bench.entries(request("app")).await.expect("a stream");
+    assert!(of_stream.iter().all(|entry| entry.stream == "app"));
+    let there = v1::GetImageStreamRequest {
+        namespace: "tagtrail-system".into(),
+        name: "log".into(),
+        ..v1::GetImageStreamRequest::default()
+    };
+    let missing = bench.services.get_image_stream(Request::new(there)).await.expect_err("no stream");
+    assert_eq!(missing.code(), Code::NotFound);
 }
