@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
+use tagtrail_tests::faulty::Faulty;
 use tagtrail_tests::server::{Options, Server};
 
 use super::{copy, covering, done, fill, findings, goes_on, key, only_read, open, problem, until};
@@ -170,14 +172,18 @@ fn the_tree_is_made_anew() {
 fn two_servers_do_not_sign_as_one_log() {
     let elsewhere = tempfile::tempdir().expect("a directory");
     let place = elsewhere.path().join("shared.checkpoint");
+    let registry = Faulty::start().expect("a registry");
+    let often = "[import]\nscheduled_interval = \"1s\"\n";
     let mut one = configured(&format!("checkpoint_copy = \"{}\"", place.display()));
+    let from = format!("--from={}/team/app:v1", registry.host());
+    done(&one.client(), &["import-image", "base:v1", &from, "--confirm", "--insecure", "--scheduled"]);
     fill(&Api::of(&one), 3);
     let key = key(&one.client());
     one.terminate().expect("the server ends");
     let mut two = configured(&format!("checkpoint_copy = \"{}\"", elsewhere.path().join("unused").display()));
     two.terminate().expect("the server ends");
     copy(&one.data(), &two.data());
-    two.configure(format!("[audit]\ncheckpoint_copy = \"{}\"\n", place.display())).expect("a file");
+    two.configure(format!("[audit]\ncheckpoint_copy = \"{}\"\n{often}", place.display())).expect("a file");
     one.restart().expect("it starts");
     two.restart().expect("it starts");
 
@@ -191,6 +197,14 @@ fn two_servers_do_not_sign_as_one_log() {
     let refused = other.call(other.tags().set_tag(super::point("v1", 1)));
     assert_eq!(refused.expect_err("nothing is written").code(), tonic::Code::FailedPrecondition);
     assert_eq!(two.get("/log/checkpoint").expect("an answer").status, 503);
+    // What was never shown is not even beside its log. Nor does the schedule go on, though the image has moved.
+    let beside = fs::read_to_string(two.data().join("checkpoint")).expect("a checkpoint");
+    assert!(open(&beside, &key).size() < signed, "{beside}");
+    let head = other.head();
+    registry.rebuild();
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(other.head(), head);
+    done(&two.client(), &["admin", "rebuild"]);
     // A restart does not help it.
     two.terminate().expect("the server ends");
     two.restart().expect("it starts, to be read");
