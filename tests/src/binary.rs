@@ -67,6 +67,11 @@ pub fn python() -> PathBuf {
     env::var_os("TAGTRAIL_TEST_PYTHON").map_or_else(made, PathBuf::from)
 }
 
+/// The verifier of `tests/verifier`, which `scripts/test-tools` has built: it checks a log with code that is not ours.
+pub fn verifier() -> PathBuf {
+    tools_directory().join("verifier").join("verifier")
+}
+
 fn target_directory() -> PathBuf {
     let profile = output_directory();
     profile.parent().expect("a profile's directory lies in the target directory").to_owned()

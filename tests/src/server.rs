@@ -1,5 +1,6 @@
 //! A real `tagtrail serve`, which may be killed, ended and started again on the same data.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -34,6 +35,29 @@ pub struct Options {
     pub ports: Option<(u16, u16)>,
     /// Further arguments of `tagtrail serve`. They win over those it is always given.
     pub arguments: Vec<String>,
+}
+
+/// What the server's HTTP side answers.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// `200`.
+    pub status: u16,
+    /// All headers, with their names in small letters.
+    pub headers: BTreeMap<String, String>,
+    /// The body as it came.
+    pub body: Vec<u8>,
+}
+
+impl Page {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// One header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
 }
 
 /// A server and its data, which are gone when this is dropped.
@@ -78,6 +102,15 @@ impl Server {
         Err(failure.context("three attempts were made")?)
     }
 
+    /// Starts the server again in the same way, with further arguments for this one time.
+    pub fn restart_with(&mut self, arguments: &[&str]) -> Result<()> {
+        let usual = self.options.arguments.clone();
+        self.options.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let started = self.restart();
+        self.options.arguments = usual;
+        started
+    }
+
     /// Changes the configuration file, for the next start. There has to be one.
     pub fn configure(&mut self, config: impl Into<String>) -> Result<()> {
         self.options.config = config.into();
@@ -103,13 +136,31 @@ impl Server {
         format!("http://127.0.0.1:{}", self.ports.0)
     }
 
+    /// The address of the log's files: checkpoint and tiles.
+    pub fn log_url(&self) -> String {
+        format!("http://127.0.0.1:{}/log", self.ports.1)
+    }
+
+    /// What the HTTP side answers under a path such as `/log/checkpoint`.
+    pub fn get(&self, path: &str) -> Result<Page> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.1))?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let end =
+            answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").context("no end of the headers")?;
+        let head = String::from_utf8_lossy(&answer[..end]);
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        let header = |line: &str| {
+            line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        };
+        let headers = head.lines().skip(1).filter_map(header).collect();
+        Ok(Page { status, headers, body: answer[end + 4..].to_vec() })
+    }
+
     /// All that `/metrics` says.
     pub fn metrics(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.1))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        Ok(self.get("/metrics")?.text())
     }
 
     /// What `/metrics` says of a counter or a gauge without labels.
@@ -122,6 +173,11 @@ impl Server {
     /// How much memory the server has in use (resident), in bytes.
     pub fn memory(&self) -> Result<u64> {
         self.process.as_ref().context("the server does not run")?.memory()
+    }
+
+    /// A directory of this server's own, gone with it. The data directory stands in it.
+    pub fn files(&self) -> &Path {
+        self.files.path()
     }
 
     /// Where the server keeps its data.

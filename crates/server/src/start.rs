@@ -22,6 +22,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 
+use crate::audit::Audit;
 use crate::background::Background;
 use crate::config::Config;
 use crate::grpc::{Services, errors};
@@ -203,15 +204,17 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .start(commits, outside.clone(), internal_registry, alive)
         .map_err(system("cannot start the writer"))?;
     // A log that does not go on from what was signed is only read: nothing is added to it, and nobody is told of it as if it did.
+    // That may also turn out later.
     let goes_on = audit.audit.suspended().is_none();
+    let idle = stopped_or_suspended(stopped.clone(), audit.audit.clone());
     let background = Background { work, view: view.clone(), importing, writer: writer.clone(), outside };
     let background = match goes_on {
-        true => tokio::spawn(background.run(stopped.clone())),
+        true => tokio::spawn(background.run(idle.clone())),
         false => tokio::spawn(async {}),
     };
-    let signing = audit.start(stopped.clone());
+    let signing = audit.start(stopped);
     let publishing = match publishing.filter(|_| goes_on) {
-        Some(publishing) => publishing.start(&config, watches.tail().follow(), stopped),
+        Some(publishing) => publishing.start(&config, watches.tail().follow(), idle),
         None => tokio::spawn(async {}),
     };
     ready.send_replace(true);
@@ -471,6 +474,19 @@ async fn until_answered(mut grpc: tokio::task::JoinHandle<()>, mut underway: wat
 async fn turned_true(mut told: watch::Receiver<bool>) {
     // An error means that nobody can tell any more, which is as good as being told.
     told.wait_for(|told| *told).await.ok();
+}
+
+/// Turns true when the server stops, and when its log is only read from here on.
+fn stopped_or_suspended(stopped: watch::Receiver<bool>, audit: Arc<Audit>) -> watch::Receiver<bool> {
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = turned_true(stopped) => {}
+            () = audit.until_suspended() => {}
+        }
+        tell.send_replace(true);
+    });
+    told
 }
 
 /// A task of which only the end matters.

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod api;
+mod audit;
 mod background;
 mod bad_input;
 mod broker;

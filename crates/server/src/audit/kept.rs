@@ -76,6 +76,8 @@ impl Kept {
 
     /// Keeps a checkpoint, durable in every place when this returns. Never over what somebody else has put there.
     pub(super) fn keep(&mut self, note: &str) -> Result<(), KeepError> {
+        // All are looked at before any is written: beside the log, too, nothing is to be signed that cannot be kept.
+        self.places.iter().try_for_each(Place::look)?;
         self.places.iter_mut().try_for_each(|place| place.keep(note))
     }
 }
@@ -119,7 +121,8 @@ impl Place {
         }
     }
 
-    fn keep(&mut self, note: &str) -> Result<(), KeepError> {
+    /// Looks whether what stands there may be replaced.
+    fn look(&self) -> Result<(), KeepError> {
         let there = match fs::read(&self.path) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -129,6 +132,11 @@ impl Place {
         if there.is_some() && there != self.held && there != self.perhaps {
             return Err(KeepError::Taken(self.path.clone()));
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, note: &str) -> Result<(), KeepError> {
+        self.look()?;
         self.perhaps = Some(note.as_bytes().to_vec());
         self.write(note).map_err(|error| KeepError::Io(self.about(&error)))?;
         self.held = self.perhaps.take();

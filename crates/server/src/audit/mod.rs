@@ -154,6 +154,13 @@ impl Audit {
         self.lock().suspended.clone()
     }
 
+    /// Returns when the log is only read, which may be never.
+    pub(crate) async fn until_suspended(&self) {
+        let mut newest = self.newest.subscribe();
+        newest.mark_changed();
+        while newest.changed().await.is_ok() && self.suspended().is_none() {}
+    }
+
     /// How it is, in the words of the wire.
     pub(crate) fn status(&self) -> v1::AuditStatus {
         let State { suspended, problem } = &*self.lock();

@@ -79,7 +79,7 @@ impl Services {
     async fn rebuild(&self, verify: bool) -> Result<v1::RebuildViewResponse, Status> {
         let began = Instant::now();
         let rebuilt = self.blocking(|services| services.build_beside()).await?;
-        if !self.work.pending.is_going_on() {
+        if *self.stopped.borrow() {
             return Err(errors::not_ready());
         }
         // What little is missing is caught up while nothing moves, so that both stand at the same event.
@@ -114,7 +114,7 @@ impl Services {
         }
         let (rebuilt, _) = View::open(&directory, &*self.log)?;
         // In steps, so that a stopping server need not wait for all of them.
-        while self.log.head() - rebuilt.position() > NEARLY && self.work.pending.is_going_on() {
+        while self.log.head() - rebuilt.position() > NEARLY && !*self.stopped.borrow() {
             let head = self.log.head();
             rebuilt.catch_up(&*self.log, head.min(rebuilt.position() + STEP), &mut |_| {})?;
             tracing::info!(at = rebuilt.position(), head, "rebuilding the read model");
