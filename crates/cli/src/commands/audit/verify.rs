@@ -10,6 +10,9 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::moment::When;
 
+/// Most things that are wrong that are told one by one.
+const MOST_SHOWN: usize = 50;
+
 /// Check the whole log: hashes, signatures, images, rules, and what is shown.
 ///
 /// Hashes every event, builds the tree anew and compares it with the stored hashes and with every checkpoint; checks the
@@ -127,8 +130,11 @@ fn in_words(verdict: &Verdict, streams: Option<usize>) -> String {
         line("Note", remark);
     }
     line("Took", &format!("{:.1} s, {} events a second", verdict.elapsed.as_secs_f64(), verdict.rate()));
-    for wrong in &verdict.wrong {
+    for wrong in verdict.wrong.iter().take(MOST_SHOWN) {
         text.push_str(&format!("\n{}: {wrong}\n", wrong.kind()));
+    }
+    if let Some(more @ 1..) = verdict.wrong.len().checked_sub(MOST_SHOWN) {
+        text.push_str(&format!("\n... and {more} more.\n"));
     }
     if verdict.is_fine() == Some(true) {
         text.push_str("\nAll is well.\n");
