@@ -194,7 +194,12 @@ pub fn verify(
         );
     }
     if checkpoints.is_empty() && wrong.is_empty() {
-        remarks.push("there is no checkpoint, so nobody has signed for these events".into());
+        let nobody = "there is no checkpoint, so nobody has signed for these events";
+        match against.trust {
+            // Whoever brings a key asks whose log this is. To take the checkpoint away is not to be an answer.
+            Trust::Given(_) => unread = Some(nobody.into()),
+            Trust::Own(_) | Trust::Nobody => remarks.push(nobody.into()),
+        }
     }
     remarks.extend(source.not_looked_at().iter().map(|what| format!("not looked at: {what}")));
     // What is first in the log comes first; what is not about events follows.

@@ -13,7 +13,7 @@ use tagtrail_replay::{Against, SourceError, Trust, Wrong, source, verify};
 use tagtrail_transparency::SigningKey;
 
 use crate::fine::audit;
-use crate::history::{Journal, checkpoint, history, key, origin, segment_files, write_tree};
+use crate::history::{Journal, Record, checkpoint, history, key, origin, segment_files, write_tree};
 
 /// What an audit says, in a few words: `fine`, `unread`, or the name of each thing that is wrong with its first event.
 fn told(verdict: &Result<Verdict, SourceError>) -> String {
@@ -197,7 +197,7 @@ fn a_log_signed_with_another_key() {
 
 #[test]
 fn records_taken_away_repeated_and_moved() {
-    let with = |change: &dyn Fn(&mut Vec<Vec<(bool, Bytes)>>)| {
+    let with = |change: &dyn Fn(&mut Vec<Record>)| {
         tampered(|dir| {
             let mut journal = Journal::read(dir);
             let mut records = journal.records();
@@ -259,7 +259,7 @@ fn a_log_cut_off() {
             journal.set_records(records[..left].to_vec());
             journal.write();
         };
-        let told = tampered(&cut);
+        let told = tampered(cut);
         assert!(told.contains(&format!("CheckpointNewerThanLog {}", events + 1)), "{told}");
         assert!(told.contains(&format!("TreeNewerThanLog {}", events + 1)), "{told}");
         let told = tampered(|dir| {

@@ -137,7 +137,13 @@ fn in_words(verdict: &Verdict, streams: Option<usize>) -> String {
         text.push_str(&format!("\n... and {more} more.\n"));
     }
     if verdict.is_fine() == Some(true) {
-        text.push_str("\nAll is well.\n");
+        text.push_str(match verdict.trust {
+            Trust::Given(_) => "\nAll is well.\n",
+            Trust::Own(_) if verdict.signed() > 0 => "\nAll is well, if the log's own key is the one it always had.\n",
+            Trust::Own(_) | Trust::Nobody => {
+                "\nNothing is wrong with the events as they are. Nobody answers for it that they are what they were.\n"
+            }
+        });
     }
     text
 }
