@@ -224,12 +224,13 @@ impl Checker {
             None => {
                 // Only a document tells of a stream that has had a life elsewhere, and it does so next.
                 let told = self.told(recorded) || (chunk.is_none() && recorded.run.length > 1);
-                rule(generation == 1 || (generation > 1 && told), || {
-                    format!("a new stream begins with generation 1, not {generation}")
-                })?;
+                rule(
+                    generation == 1 || (told && (1..=limits::TOLD_GENERATION).contains(&generation)),
+                    || format!("a new stream begins with generation 1, not {generation}"),
+                )?;
             }
             Some(before) => {
-                rule((before..=before + 1).contains(&generation), || {
+                rule((before..=before.saturating_add(1)).contains(&generation), || {
                     format!("it says generation {generation}, and its stream was at {before}")
                 })?;
                 rule(generation > before || !changes_spec(&recorded.event.fact), || {
@@ -497,7 +498,7 @@ fn check_on(state: &StreamState, recorded: &Recorded, told: bool) -> Checked {
     let Event { stream_uid, fact, .. } = &recorded.event;
     if let Fact::LogContinued(continued) = fact {
         rule(recorded.stream.is_of_log(), || "what the log says of itself stands under another name".into())?;
-        return rule(continued.head + 1 == recorded.sequence, || {
+        return rule(continued.head.checked_add(1) == Some(recorded.sequence), || {
             format!("the log is said to go on after event {}, and does not", continued.head)
         });
     }
@@ -543,6 +544,7 @@ fn check_told(stream: &Stream, recorded: &Recorded) -> Checked {
             rule(moved.replaces_sequence == current.map_or(0, |current| current.sequence), || {
                 format!("{} got what it pointed to from another event", moved.tag)
             })?;
+            rule(moved.source.is_empty(), || format!("nobody told what {} followed then", moved.tag))?;
             not_above(moved.item.generation)
         }
         Fact::ImportFailed { failure, generation: of, .. } => {
@@ -599,7 +601,7 @@ fn check_fact(stream: &Stream, recorded: &Recorded) -> Checked {
             rule(told_since.is_none(), || {
                 "no document told of the failure, and it says since when it was so".into()
             })?;
-            rule((generation..=generation + 1).contains(of), || {
+            rule((generation..=generation.saturating_add(1)).contains(of), || {
                 format!("the failure stands for generation {of}, and the stream is at {generation}")
             })?;
             check_message(&failure.message)
@@ -742,7 +744,7 @@ fn check_restored(restored: &TagRestored, recorded: &Recorded) -> Checked {
         format!("the spec of {tag} is not of the generation of its stream")
     })?;
     let newest = restored.items.first().map_or(generation, |item| item.generation);
-    rule((generation - 1..=generation).contains(&newest), || {
+    rule((generation.saturating_sub(1)..=generation).contains(&newest), || {
         format!("the newest item of {tag} is not of the generation of its stream")
     })?;
     match &restored.hold {

@@ -1,7 +1,7 @@
 //! The whole log, from its first event to its last: hashed into a tree, compared with what was signed, and replayed.
 //!
-//! Two threads share the work, so that both cores have some: the one that calls reads, hashes and compares; the other
-//! decodes, checks the rules and replays. What the first has read goes to the second in batches, and a few of these may wait.
+//! Two threads share the work, so that both cores have some: the one that calls reads, hashes, compares and decodes; the
+//! other checks the rules and replays. What the first has read goes to the second in batches, and a few of these may wait.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -194,7 +194,12 @@ pub fn verify(
         );
     }
     if checkpoints.is_empty() && wrong.is_empty() {
-        remarks.push("there is no checkpoint, so nobody has signed for these events".into());
+        let nobody = "there is no checkpoint, so nobody has signed for these events";
+        match against.trust {
+            // Whoever brings a key asks whose log this is. To take the checkpoint away is not to be an answer.
+            Trust::Given(_) => unread = Some(nobody.into()),
+            Trust::Own(_) | Trust::Nobody => remarks.push(nobody.into()),
+        }
     }
     remarks.extend(source.not_looked_at().iter().map(|what| format!("not looked at: {what}")));
     // What is first in the log comes first; what is not about events follows.
@@ -299,7 +304,7 @@ struct Hashed {
 fn hash_all(
     source: &dyn Source,
     sizes: &[u64],
-    sender: SyncSender<Vec<Entry>>,
+    sender: SyncSender<Vec<Decoded>>,
     started: Instant,
     progress: &mut dyn FnMut(Progress),
 ) -> Hashed {
@@ -349,10 +354,14 @@ fn hash_all(
         if sizes.binary_search(&size).is_ok() {
             hashed.roots.insert(size, hashed.tree.root());
         }
-        batch.push(entry);
+        if sender.is_some() {
+            batch.push(Decoded::from(&entry));
+        }
         if batch.len() == BATCH.0 {
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH.0));
             sender.take_if(|sender| sender.send(full).is_err());
+        }
+        if size.is_multiple_of(BATCH.0 as u64) {
             progress(Progress { done: size, of: source.about(), elapsed: started.elapsed() });
         }
     }
@@ -391,7 +400,7 @@ struct Replayed {
     unread: Option<String>,
 }
 
-fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&BlobStore>) -> Replayed {
+fn replay(receiver: &Receiver<Vec<Decoded>>, blobs: Option<&BlobStore>) -> Replayed {
     let mut replayed = Replayed {
         checker: Checker::default(),
         wrong: Vec::new(),
@@ -399,8 +408,8 @@ fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&BlobStore>) -> Replaye
         continuations: Vec::new(),
         unread: None,
     };
-    for entry in receiver.iter().flatten() {
-        match check(&mut replayed.checker, &entry) {
+    for decoded in receiver.iter().flatten() {
+        match decoded.check(&mut replayed.checker) {
             Ok(recorded) => {
                 if let Some(blobs) = blobs {
                     check_blobs(blobs, &recorded, &mut replayed);
@@ -419,18 +428,36 @@ fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&BlobStore>) -> Replaye
     replayed
 }
 
+/// An entry on its way from the one thread to the other.
+struct Decoded {
+    sequence: u64,
+    last_of_run: Option<bool>,
+    recorded: Result<Recorded, codec::DecodeError>,
+}
+
+impl Decoded {
+    fn from(entry: &Entry) -> Decoded {
+        let Entry { sequence, last_of_run, payload } = entry;
+        Decoded { sequence: *sequence, last_of_run: *last_of_run, recorded: codec::decode(payload) }
+    }
+
+    /// The event, if it may stand where it stands.
+    fn check(self, checker: &mut Checker) -> Result<Recorded, Wrong> {
+        let sequence = self.sequence;
+        let recorded = self.recorded.map_err(|why| Wrong::Undecodable { sequence, why: why.to_string() })?;
+        checker.take(&recorded).map_err(|broken| told(broken, sequence, Some(&recorded.stream)))?;
+        let ends = recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length);
+        if self.last_of_run.is_some_and(|marked| marked != ends) {
+            let why = "the journal marks the end of its run elsewhere than it says itself".into();
+            return Err(Wrong::RunBroken { sequence, why });
+        }
+        Ok(recorded)
+    }
+}
+
 /// Decodes an event and checks that it may stand where it stands.
 pub(crate) fn check(checker: &mut Checker, entry: &Entry) -> Result<Recorded, Wrong> {
-    let sequence = entry.sequence;
-    let recorded =
-        codec::decode(&entry.payload).map_err(|why| Wrong::Undecodable { sequence, why: why.to_string() })?;
-    checker.take(&recorded).map_err(|broken| told(broken, sequence, Some(&recorded.stream)))?;
-    let ends = recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length);
-    if entry.last_of_run.is_some_and(|marked| marked != ends) {
-        let why = "the journal marks the end of its run elsewhere than it says itself".into();
-        return Err(Wrong::RunBroken { sequence, why });
-    }
-    Ok(recorded)
+    Decoded::from(entry).check(checker)
 }
 
 fn told(broken: Broken, sequence: u64, stream: Option<&StreamKey>) -> Wrong {

@@ -90,12 +90,14 @@ fn a_log_without_tree_and_checkpoint_is_checked_as_far_as_that_goes() {
     std::fs::remove_dir_all(copy.path().join("tree")).unwrap();
     std::fs::remove_file(copy.path().join("checkpoint")).unwrap();
     let verdict = audit(copy.path(), []).unwrap();
-    assert_eq!((verdict.is_fine(), verdict.signed(), verdict.hashes), (Some(true), 0, 0));
-    assert!(
-        verdict.remarks.iter().any(|remark| remark.contains("nobody has signed")),
-        "{:?}",
-        verdict.remarks
-    );
+    // Who brings a key is not told that all is well where nobody has signed.
+    assert_eq!((verdict.is_fine(), verdict.wrong.len(), verdict.signed(), verdict.hashes), (None, 0, 0, 0));
+    assert!(verdict.unread.is_some_and(|why| why.contains("nobody has signed")));
+    let directory = Directory::open(copy.path()).unwrap();
+    let nobody = Against { trust: Trust::Nobody, checkpoints: Vec::new() };
+    let verdict = verify(&directory, nobody, &mut |_| ()).unwrap();
+    assert_eq!((verdict.is_fine(), verdict.permitted), (Some(true), history().size()));
+    assert!(verdict.remarks.iter().any(|remark| remark.contains("nobody has signed")));
     // A kept checkpoint is as good as its own.
     let verdict = audit(copy.path(), history().kept.keys().copied()).unwrap();
     assert_eq!((verdict.is_fine(), verdict.signed()), (Some(true), *history().kept.keys().max().unwrap()));

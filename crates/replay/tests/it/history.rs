@@ -376,12 +376,15 @@ fn set(stream: u64, tag: u64, kind: SourceKind, from: &str, alias: bool) -> (Str
     (name(stream), Command::SetTag(wish))
 }
 
+/// The events of one append: whether each is the last of its run, and its bytes.
+pub(crate) type Record = Vec<(bool, Bytes)>;
+
 /// The journal of a data directory, as records of events, to be changed and written back with all checksums right.
 #[derive(Clone)]
 pub(crate) struct Journal {
     dir: PathBuf,
     /// For each segment its records, and of each of these the events: whether the last of a run, and the bytes.
-    pub(crate) segments: Vec<Vec<Vec<(bool, Bytes)>>>,
+    pub(crate) segments: Vec<Vec<Record>>,
 }
 
 impl Journal {
@@ -411,12 +414,12 @@ impl Journal {
     }
 
     /// All records, of whatever segment.
-    pub(crate) fn records(&self) -> Vec<Vec<(bool, Bytes)>> {
+    pub(crate) fn records(&self) -> Vec<Record> {
         self.segments.concat()
     }
 
     /// Puts these records in place of all there are, in as many segments.
-    pub(crate) fn set_records(&mut self, records: Vec<Vec<(bool, Bytes)>>) {
+    pub(crate) fn set_records(&mut self, records: Vec<Record>) {
         let lengths: Vec<usize> = self.segments.iter().map(Vec::len).collect();
         let mut records = records.into_iter();
         self.segments = lengths.iter().map(|length| records.by_ref().take(*length).collect()).collect();

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use tagtrail_domain::event::{Fact, Recorded};
+use tagtrail_domain::event::{Fact, LogContinued, Recorded};
+use tagtrail_domain::permitted::Checker;
 use tagtrail_event_log::codec;
 use tagtrail_replay::verify::Verdict;
 use tagtrail_replay::{Against, SourceError, Trust, Wrong, source, verify};
 use tagtrail_transparency::SigningKey;
 
 use crate::fine::audit;
-use crate::history::{Journal, checkpoint, history, key, origin, segment_files, write_tree};
+use crate::history::{Journal, Record, checkpoint, history, key, origin, segment_files, write_tree};
 
 /// What an audit says, in a few words: `fine`, `unread`, or the name of each thing that is wrong with its first event.
 fn told(verdict: &Result<Verdict, SourceError>) -> String {
@@ -196,7 +197,7 @@ fn a_log_signed_with_another_key() {
 
 #[test]
 fn records_taken_away_repeated_and_moved() {
-    let with = |change: &dyn Fn(&mut Vec<Vec<(bool, Bytes)>>)| {
+    let with = |change: &dyn Fn(&mut Vec<Record>)| {
         tampered(|dir| {
             let mut journal = Journal::read(dir);
             let mut records = journal.records();
@@ -258,7 +259,7 @@ fn a_log_cut_off() {
             journal.set_records(records[..left].to_vec());
             journal.write();
         };
-        let told = tampered(&cut);
+        let told = tampered(cut);
         assert!(told.contains(&format!("CheckpointNewerThanLog {}", events + 1)), "{told}");
         assert!(told.contains(&format!("TreeNewerThanLog {}", events + 1)), "{told}");
         let told = tampered(|dir| {
@@ -437,4 +438,41 @@ fn two_stories_of_one_size() {
     let kept = vec![("kept".to_owned(), checkpoint(&other, &key()))];
     let verdict = verify(&*untouched, Against { trust, checkpoints: kept }, &mut |_| ());
     assert_eq!(kinds(&told(&verdict)), BTreeSet::from(["CheckpointInconsistent", "Fork"]));
+}
+
+/// Whoever writes a log can write anything into it: an audit may refuse it, and must not fall over it.
+#[test]
+fn whatever_an_event_says_it_is_looked_at() {
+    let mut checker = Checker::default();
+    let mut refused = 0;
+    for (payload, number) in history().payloads.iter().zip(0_usize..) {
+        for flip in 0..24 {
+            let mut bytes = payload.to_vec();
+            let at = (number * 31 + flip * 97) % bytes.len();
+            bytes[at] ^= 1 << (flip % 8);
+            if let Ok(recorded) = codec::decode(&bytes) {
+                refused += usize::from(checker.clone().take(&recorded).is_err());
+            }
+        }
+        let good = codec::decode(payload).unwrap();
+        for extreme in [i64::MIN, -1, i64::MAX] {
+            let mut recorded = good.clone();
+            recorded.event.generation = extreme;
+            assert!(checker.clone().take(&recorded).is_err());
+            let mut recorded = good.clone();
+            recorded.run.first_sequence = extreme as u64;
+            assert!(checker.clone().take(&recorded).is_err());
+            let continued = LogContinued {
+                old_log_id: String::new(),
+                old_origin: String::new(),
+                old_checkpoint: String::new(),
+                head: extreme as u64,
+            };
+            let mut recorded = good.clone();
+            recorded.event.fact = Fact::LogContinued(Box::new(continued));
+            assert!(checker.clone().take(&recorded).is_err());
+        }
+        checker.take(&good).unwrap();
+    }
+    assert!(refused > 500, "{refused}");
 }

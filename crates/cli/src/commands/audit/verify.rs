@@ -10,6 +10,9 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::moment::When;
 
+/// Most things that are wrong that are told one by one.
+const MOST_SHOWN: usize = 50;
+
 /// Check the whole log: hashes, signatures, images, rules, and what is shown.
 ///
 /// Hashes every event, builds the tree anew and compares it with the stored hashes and with every checkpoint; checks the
@@ -127,11 +130,20 @@ pub(in crate::commands) fn in_words(verdict: &Verdict, streams: Option<usize>) -
         line("Note", remark);
     }
     line("Took", &format!("{:.1} s, {} events a second", verdict.elapsed.as_secs_f64(), verdict.rate()));
-    for wrong in &verdict.wrong {
+    for wrong in verdict.wrong.iter().take(MOST_SHOWN) {
         text.push_str(&format!("\n{}: {wrong}\n", wrong.kind()));
     }
+    if let Some(more @ 1..) = verdict.wrong.len().checked_sub(MOST_SHOWN) {
+        text.push_str(&format!("\n... and {more} more.\n"));
+    }
     if verdict.is_fine() == Some(true) {
-        text.push_str("\nAll is well.\n");
+        text.push_str(match verdict.trust {
+            Trust::Given(_) => "\nAll is well.\n",
+            Trust::Own(_) if verdict.signed() > 0 => "\nAll is well, if the log's own key is the one it always had.\n",
+            Trust::Own(_) | Trust::Nobody => {
+                "\nNothing is wrong with the events as they are. Nobody answers for it that they are what they were.\n"
+            }
+        });
     }
     text
 }
