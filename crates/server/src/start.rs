@@ -404,10 +404,10 @@ fn routes(services: Services, gate: Gate) -> Routes {
         .build_v1()
         .expect("the descriptors are those this program was built with");
     Routes::new(reflection)
-        .add_service(gated!(ImageStreamServiceServer, TESTIMONY_BYTES))
+        .add_service(gated!(ImageStreamServiceServer))
         .add_service(gated!(TagServiceServer))
         .add_service(gated!(HistoryServiceServer))
-        .add_service(gated!(ImportServiceServer))
+        .add_service(gated!(ImportServiceServer, TESTIMONY_BYTES))
         .add_service(gated!(ScheduleServiceServer))
         .add_service(gated!(ImageServiceServer))
         .add_service(gated!(SecretServiceServer))

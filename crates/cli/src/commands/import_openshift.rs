@@ -155,7 +155,7 @@ impl Import {
             )));
             return Ok(());
         }
-        match self.client.streams().take_testimony(request).await {
+        match self.client.imports().take_testimony(request).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
                 if answer.there {

@@ -18,6 +18,13 @@ use crate::writer::{Origin, Written};
 
 #[tonic::async_trait]
 impl ImportService for Services {
+    async fn take_testimony(
+        &self,
+        request: Request<v1::TakeTestimonyRequest>,
+    ) -> Result<Response<v1::TakeTestimonyResponse>, Status> {
+        self.taken(request).await.map(Response::new)
+    }
+
     async fn import(
         &self,
         request: Request<v1::ImportRequest>,

@@ -47,13 +47,6 @@ impl ImageStreamService for Services {
         }))
     }
 
-    async fn take_testimony(
-        &self,
-        request: Request<v1::TakeTestimonyRequest>,
-    ) -> Result<Response<v1::TakeTestimonyResponse>, Status> {
-        self.taken(request).await.map(Response::new)
-    }
-
     async fn delete_image_stream(
         &self,
         request: Request<v1::DeleteImageStreamRequest>,
