@@ -27,5 +27,6 @@ mod ssrf;
 mod storm;
 mod swaps;
 mod transcripts;
+mod verifier;
 mod watch;
 mod watching;

@@ -208,7 +208,7 @@ fn two_servers_do_not_sign_as_one_log() {
     // A restart does not help it.
     two.terminate().expect("the server ends");
     two.restart().expect("it starts, to be read");
-    only_read(&two, "the first");
+    only_read(&two, &format!("signed ({})", place.display()));
     goes_on(&one);
     open(&fs::read_to_string(&place).expect("a checkpoint"), &key);
 }

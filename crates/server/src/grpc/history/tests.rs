@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::*;
+use crate::audit::Audit;
 use crate::config::{Config, Overrides};
 use crate::images::Images;
 use crate::importing::Importing;
