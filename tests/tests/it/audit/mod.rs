@@ -127,8 +127,11 @@ fn goes_on(server: &Server) {
     open(&checkpoint.checkpoint, &checkpoint.verifier_key);
     assert_eq!(problem(&client), "");
     let key = key(&client);
-    let words = done(&client, &["audit", "verify", &server.log_url(), "--vkey", &key]);
-    assert!(words.contains("All is well."), "{words}");
+    let data = server.data();
+    for log in [&server.log_url(), data.to_str().expect("a plain path")] {
+        let words = done(&client, &["audit", "verify", log, "--vkey", &key]);
+        assert!(words.contains("All is well."), "{words}");
+    }
 }
 
 /// Waits until a condition of the server holds.
