@@ -119,10 +119,11 @@ func verify(log, vkey string, checkpoints, receipts []string) (string, error) {
 		}
 		proved++
 	}
-	if tree.N > 0 {
-		if err := inTree(tree, tree.N-1, stored[tree.N-1], hashes); err != nil {
+	if last := tree.N - 1; last >= 0 {
+		if err := inTree(tree, last, stored[last], hashes); err != nil {
 			return "", fmt.Errorf("the last entry: %w", err)
 		}
+		proved++
 	}
 	for _, file := range checkpoints {
 		signed, err := os.ReadFile(file)
@@ -143,7 +144,7 @@ func verify(log, vkey string, checkpoints, receipts []string) (string, error) {
 		}
 	}
 	return fmt.Sprintf("YES: %d entries, %d tiles of hashes, %d bundles of entries, %d proofs of entries, %d earlier checkpoints, %d receipts",
-		tree.N, len(tiles.seen), bundles, proved+1, len(checkpoints), len(receipts)), nil
+		tree.N, len(tiles.seen), bundles, proved, len(checkpoints), len(receipts)), nil
 }
 
 // Reads a signed checkpoint (C2SP tlog-checkpoint): the log's name, the size, the root.

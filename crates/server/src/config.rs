@@ -244,6 +244,18 @@ impl Config {
         let home =
             variable("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(".docker"));
         let data_dir = overrides.data_dir.or(file.data_dir).unwrap_or_else(|| "tagtrail-data".into());
+        if let Some(Accepted { by, reason }) = &overrides.accept_rollback {
+            for (what, text, limit) in
+                [("the reason", reason, limits::REASON_BYTES), ("the actor", by, limits::ACTOR_BYTES)]
+            {
+                if text.len() > limit {
+                    return Err(ConfigError::Content {
+                        place: "--accept-rollback".into(),
+                        reason: format!("{what} has {} bytes, and may have {limit}", text.len()),
+                    });
+                }
+            }
+        }
         Ok(Self {
             audit: file.audit.check(&data_dir)?,
             accept_rollback: overrides.accept_rollback,
@@ -282,7 +294,8 @@ impl AuditSection {
             Some(path) => Some(path),
             None => beside(),
         };
-        Ok(Audit { name, key_file: self.key_file, checkpoint_copy })
+        let key_file = self.key_file.filter(|path| !path.as_os_str().is_empty());
+        Ok(Audit { name, key_file, checkpoint_copy })
     }
 }
 

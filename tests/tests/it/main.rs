@@ -28,5 +28,6 @@ mod storm;
 mod swaps;
 mod testimony;
 mod transcripts;
+mod verifier;
 mod watch;
 mod watching;

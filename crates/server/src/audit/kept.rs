@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use tagtrail_event_log::LogId;
 use tagtrail_event_log::tree::TreeFiles;
 use tagtrail_transparency::{Checkpoint, Note, SigningKey};
 
@@ -67,11 +68,18 @@ impl Kept {
         self.places.iter().find_map(|place| place.contradiction(key, tree))
     }
 
-    /// The largest checkpoint that is kept, as the files hold it, whoever signed it.
-    pub(super) fn newest(&self) -> Option<(Checkpoint, String)> {
+    /// Whether a checkpoint of the log with this id is kept, whoever signed it.
+    pub(super) fn is_of(&self, id: LogId) -> bool {
+        self.newest(id).is_some()
+    }
+
+    /// The largest checkpoint of the log with this id that is kept, as the files hold it, whoever signed it.
+    pub(super) fn newest(&self, id: LogId) -> Option<(Checkpoint, String)> {
         let notes = self.places.iter().filter_map(|place| Note::parse(place.held.as_deref()?).ok());
         let read = notes.filter_map(|note| Some((note.text().parse::<Checkpoint>().ok()?, note.to_string())));
-        read.max_by_key(|(checkpoint, _)| checkpoint.size())
+        let id = format!("/{id}");
+        read.filter(|(checkpoint, _)| checkpoint.origin().ends_with(&id))
+            .max_by_key(|(checkpoint, _)| checkpoint.size())
     }
 
     /// Keeps a checkpoint, durable in every place when this returns. Never over what somebody else has put there.

@@ -64,6 +64,9 @@ pub(crate) enum AuditError {
     /// The log is not signed.
     #[error("the log is not signed: {0}")]
     Suspended(String),
+    /// The newest events cannot be signed for now.
+    #[error("it is not signed yet: {0}")]
+    Unsigned(String),
     /// The log does not have it.
     #[error("{0}")]
     OutOfRange(String),
@@ -195,6 +198,10 @@ impl Audit {
                 && signed.checkpoint.size() >= sequence
             {
                 return Ok(signed.clone());
+            }
+            // Nobody can say how long that takes.
+            if let Some(why) = self.lock().problem.clone() {
+                return Err(AuditError::Unsigned(why));
             }
             newest.changed().await.map_err(|_| AuditError::NotReady)?;
         }

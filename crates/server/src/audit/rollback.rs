@@ -34,8 +34,9 @@ pub(crate) async fn go_on(config: &Config, accepted: &Accepted, outside: &Outsid
         return close(log, opened);
     };
     let old_id = log.id();
-    if continued_before(&*log)? {
-        // Killed after the log had become another one, and before what belongs to the old one was set aside.
+    if !opened.kept.is_of(old_id) && continued_before(&*log)? {
+        // Killed after the log had become another one, and before what belongs to the old one was set aside. Had it been
+        // signed as what it is now, that would be kept, and could be lost like anything else.
         close(log, opened)?;
         return set_aside(config, "before").map_err(system("cannot set the old key aside"));
     }
@@ -82,7 +83,7 @@ async fn event(
     catch_up_whole(view.clone(), log.clone()).await?;
     let stream = StreamKey::of_log();
     let sequence = log.head() + 1;
-    let newest = opened.kept.newest();
+    let newest = opened.kept.newest(log.id());
     let (last_origin, last_checkpoint) = match newest {
         Some((checkpoint, note)) if note.len() <= limits::CHECKPOINT_BYTES => {
             (checkpoint.origin().to_owned(), note)

@@ -68,6 +68,8 @@ async fn follow(mut signer: Signer, mut stop: watch::Receiver<bool>) {
             Err(SignError::Failed(why)) => {
                 tracing::error!(why, "the newest events could not be signed");
                 back.audit.lock().problem = Some(why);
+                // Whoever waits for a newer one hears of it.
+                back.audit.newest.send_modify(|_| {});
                 PAUSE
             }
             Err(SignError::Suspended(why)) => {

@@ -32,12 +32,14 @@ pub(crate) fn routes(audit: Arc<Audit>) -> Router {
 async fn checkpoint(State(audit): State<Arc<Audit>>) -> Response {
     match audit.newest() {
         Some(signed) => answer("text/plain; charset=utf-8", BRIEFLY, signed.note.clone().into_bytes()),
-        None => {
-            let why =
-                audit.suspended().unwrap_or_else(|| "nothing is signed yet; try again in a moment".into());
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
-        }
+        None => unsigned(&audit),
     }
+}
+
+/// Without a checkpoint there are no tiles either: nobody could tell whether they are right.
+fn unsigned(audit: &Audit) -> Response {
+    let why = audit.suspended().unwrap_or_else(|| "nothing is signed yet; try again in a moment".into());
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
 }
 
 async fn tile(State(audit): State<Arc<Audit>>, Path(path): Path<String>) -> Response {
@@ -46,7 +48,8 @@ async fn tile(State(audit): State<Arc<Audit>>, Path(path): Path<String>) -> Resp
         Ok(tile) => tile,
         Err(error) => return not_found(format!("{error}")),
     };
-    let size = audit.newest().map_or(0, |signed| signed.checkpoint.size());
+    let Some(signed) = audit.newest() else { return unsigned(&audit) };
+    let size = signed.checkpoint.size();
     if tile.entries().end > size {
         return not_found(format!(
             "the newest checkpoint is over {size} events, and {tile} needs {}",

@@ -93,6 +93,9 @@ pub(super) fn not_republished(error: &RepublishError) -> Status {
 pub(super) fn not_proven(error: &AuditError) -> Status {
     match error {
         AuditError::Suspended(_) => read_only(error.to_string()),
+        AuditError::Unsigned(_) => {
+            status(Code::Unavailable, "UNAVAILABLE", ("", String::new()), error.to_string())
+        }
         AuditError::OutOfRange(text) => out_of_range(text.clone()),
         AuditError::Malformed(text) => usage(text.clone()),
         AuditError::NotReady => not_ready(),

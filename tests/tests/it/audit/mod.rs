@@ -108,9 +108,11 @@ fn only_read(server: &Server, why: &str) {
     assert!(refused.message().contains(why), "{refused:?}");
     let unsigned = api.call(api.audits().get_checkpoint(GetCheckpointRequest::default()));
     assert_eq!(unsigned.expect_err("nothing is signed").code(), tonic::Code::FailedPrecondition);
-    let page = server.get("/log/checkpoint").expect("an answer");
-    assert_eq!(page.status, 503, "{}", page.text());
-    assert!(page.text().contains(why), "{}", page.text());
+    for path in ["/log/checkpoint", "/log/tile/0/000.p/1", "/log/tile/entries/000.p/1"] {
+        let page = server.get(path).expect("an answer");
+        assert_eq!(page.status, 503, "{path}: {}", page.text());
+        assert!(page.text().contains(why), "{path}: {}", page.text());
+    }
     // Readers are served as ever.
     assert_eq!(api.head(), head);
     done(&client, &["get", "is", "-A"]);
@@ -125,8 +127,11 @@ fn goes_on(server: &Server) {
     open(&checkpoint.checkpoint, &checkpoint.verifier_key);
     assert_eq!(problem(&client), "");
     let key = key(&client);
-    let words = done(&client, &["audit", "verify", &server.log_url(), "--vkey", &key]);
-    assert!(words.contains("All is well."), "{words}");
+    let data = server.data();
+    for log in [&server.log_url(), data.to_str().expect("a plain path")] {
+        let words = done(&client, &["audit", "verify", log, "--vkey", &key]);
+        assert!(words.contains("All is well."), "{words}");
+    }
 }
 
 /// Waits until a condition of the server holds.

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
+use tagtrail_api::v1::GetCheckpointRequest;
 use tagtrail_tests::faulty::Faulty;
 use tagtrail_tests::server::{Options, Server};
 
-use super::{copy, covering, done, fill, findings, goes_on, key, only_read, open, problem, until};
+use super::{copy, covering, done, fails, fill, findings, goes_on, key, only_read, open, problem, until};
 use crate::api::Api;
 
 /// A server whose configuration has this section.
@@ -121,11 +123,17 @@ fn key_and_checkpoint_elsewhere_or_nowhere() {
             env("KEY_FILE", path("other.key").to_str().expect("a plain path")),
             env("CHECKPOINT_COPY", ""),
         ],
+        // Nothing at all is the usual place.
+        config: "[audit]\nkey_file = \"\"\n".into(),
         ..Options::default()
     };
-    let server = Server::start(options).expect("the server starts");
+    let server = Server::start(options.clone()).expect("the server starts");
     assert!(key(&server.client()).starts_with("from.example/"));
-    assert!(path("other.key").exists());
+    assert!(path("other.key").exists() && !server.data().join("log.key").exists());
+    let server = Server::start(Options { env: Vec::new(), ..options }).expect("the server starts");
+    assert!(server.data().join("log.key").exists());
+    assert_eq!(findings(&server.client()), "[]");
+    let server = configured("checkpoint_copy = \"\"");
     assert!(findings(&server.client()).contains("set audit.checkpoint_copy"));
 }
 
@@ -149,6 +157,13 @@ fn data_from_before() {
     goes_on(&server);
 }
 
+/// Changes one byte of a file.
+fn flip(file: &Path, place: usize) {
+    let mut bytes = fs::read(file).expect("a file");
+    bytes[place] ^= 1;
+    fs::write(file, bytes).expect("a file");
+}
+
 /// Of what proves the log, the tree can be made anew: alone, it may be lost or damaged.
 #[test]
 fn the_tree_is_made_anew() {
@@ -156,10 +171,26 @@ fn the_tree_is_made_anew() {
     fill(&Api::of(&server), 300);
     let before = key(&server.client());
     server.terminate().expect("the server ends");
-    fs::remove_dir_all(server.data().join("tree")).expect("it is there");
+    let tree = server.data().join("tree");
+    //   what becomes of it
+    let damages: [&dyn Fn(); 4] = [
+        &|| fs::remove_dir_all(&tree).expect("it is there"),
+        &|| flip(&tree.join("0"), 40),
+        &|| flip(&tree.join("1"), 5),
+        &|| fs::write(tree.join("synced"), "").expect("a file"),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        damage();
+        server.restart().expect("it starts");
+        assert_eq!(
+            (key(&server.client()), problem(&server.client())),
+            (before.clone(), String::new()),
+            "{number}"
+        );
+        goes_on(&server);
+        server.terminate().expect("the server ends");
+    }
     server.restart().expect("it starts");
-    assert_eq!(key(&server.client()), before);
-    goes_on(&server);
     // The read model stands beside all this.
     let words = done(&server.client(), &["admin", "rebuild", "--verify"]);
     assert!(words.contains("the same"), "{words}");
@@ -208,7 +239,7 @@ fn two_servers_do_not_sign_as_one_log() {
     // A restart does not help it.
     two.terminate().expect("the server ends");
     two.restart().expect("it starts, to be read");
-    only_read(&two, "the first");
+    only_read(&two, &format!("signed ({})", place.display()));
     goes_on(&one);
     open(&fs::read_to_string(&place).expect("a checkpoint"), &key);
 }
@@ -227,12 +258,20 @@ fn a_second_place_that_is_away_for_a_while() {
     let head = fill(&api, 2);
     let said = until("a problem is told", || Some(problem(&client)).filter(|why| !why.is_empty()));
     assert!(said.contains("mounted"), "{said}");
+    // A receipt is not waited for that nobody can promise, and may be asked for again.
+    let receipt = elsewhere.path().join("r").to_str().expect("a plain path").to_owned();
+    let tag =
+        ["tag", "registry.example/a/b:1", "app:v2", "--reference", "--source=docker", "--receipt", &receipt];
+    let refused = fails(&client, &tag, 1, "there is no receipt: it is not signed yet");
+    assert!(refused.stderr.contains("ask again with 'tagtrail audit prove"), "{refused:?}");
     // Nothing is shown that is not kept.
     let shown = server.get("/log/checkpoint").expect("an answer");
     assert_eq!(open(&shown.text(), &key(&client)).size(), signed);
     let head = fill(&api, 2).max(head);
     fs::rename(&away, &directory).expect("it can be moved");
-    assert_eq!(covering(&api, head).size, head);
+    let request = GetCheckpointRequest { covers_sequence: head };
+    let signed = || api.call(api.audits().get_checkpoint(request)).ok();
+    assert_eq!(until("it is signed again", signed).into_inner().size, head);
     assert_eq!(problem(&client), "");
     goes_on(&server);
 }

@@ -1,6 +1,7 @@
 //! A log that does not go on from what was signed is only read, until somebody accepts that it goes on as another one.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -160,12 +161,78 @@ fn a_checkpoint_that_is_not_this_logs() {
     goes_on(&server);
 }
 
+/// A backup that was made right after a rollback was accepted is put back later: its newest event tells that the log goes on under
+/// a new id, and that is not the rollback that is accepted now. The log must not go on as itself, with a key of which nobody
+/// knows.
+#[test]
+fn a_second_rollback_is_another_one() {
+    let mut server = Server::start(Options::default()).expect("the server starts");
+    put_an_older_copy_back(&mut server);
+    server.restart_with(&["--accept-rollback=the first"]).expect("it starts, to go on");
+    let (second_key, head) = (key(&server.client()), server.client().head().expect("status"));
+    covering(&Api::of(&server), head);
+    server.terminate().expect("the server ends");
+    let backup = server.files().join("backup");
+    copy(&server.data(), &backup);
+    server.restart().expect("it starts");
+    fill(&Api::of(&server), 3);
+    server.terminate().expect("the server ends");
+    copy(&backup, &server.data());
+    server.restart().expect("it starts, to be read");
+    only_read(&server, &format!("this log has {head} events"));
+    server.terminate().expect("the server ends");
+    server.restart_with(&["--accept-rollback=the second"]).expect("it starts, to go on");
+    let third_key = key(&server.client());
+    assert_ne!(third_key.split_once('+').expect("a key").0, second_key.split_once('+').expect("a key").0);
+    assert_eq!(server.client().head().expect("status"), head + 1, "an event tells of it");
+    goes_on(&server);
+}
+
+/// Killed after the log had become another one, and before what belongs to the old one was set aside: asked again, it does the
+/// rest, and tells nothing twice.
+#[test]
+fn accepted_but_killed_on_the_way() {
+    let mut server = Server::start(Options::default()).expect("the server starts");
+    let key_file = server.data().join("log.key");
+    let (_, after) = put_an_older_copy_back(&mut server);
+    let belongings = [key_file, server.data().join("checkpoint"), second_place(&server)];
+    let old = belongings.each_ref().map(|path| fs::read(path).expect("it is there"));
+    server.restart_with(&["--accept-rollback"]).expect("it starts, to go on");
+    let (id, head) = (status(&server.client())["origin"].clone(), server.client().head().expect("status"));
+    server.kill().expect("the server can be killed");
+    for set_aside in 0..belongings.len() {
+        for (number, (path, bytes)) in belongings.iter().zip(&old).enumerate() {
+            if number < set_aside {
+                fs::remove_file(path).ok();
+            } else {
+                fs::write(path, bytes).expect("a file");
+            }
+        }
+        fs::set_permissions(&belongings[0], fs::Permissions::from_mode(0o600)).ok();
+        server.restart().expect("it starts, to be read");
+        assert_ne!(problem(&server.client()), "", "{set_aside} set aside of {after} events");
+        server.terminate().expect("the server ends");
+        server.restart_with(&["--accept-rollback"]).expect("it starts, to go on");
+        assert_eq!(
+            (&status(&server.client())["origin"], server.client().head().expect("status")),
+            (&id, head)
+        );
+        assert_eq!(problem(&server.client()), "");
+        server.kill().expect("the server can be killed");
+    }
+    server.restart().expect("it starts");
+    goes_on(&server);
+}
+
 #[test]
 fn nothing_to_accept() {
     let mut server = Server::start(Options::default()).expect("the server starts");
     fill(&Api::of(&server), 3);
     let before = key(&server.client());
     server.terminate().expect("the server ends");
+    let long = format!("--accept-rollback={}", "x".repeat(4_097));
+    let refused = server.restart_with(&[&long]).expect_err("a reason has an end");
+    assert!(refused.to_string().contains("the reason has 4097 bytes, and may have 4096"), "{refused}");
     server.restart_with(&["--accept-rollback=by mistake"]).expect("it starts");
     assert_eq!(key(&server.client()), before);
     assert!(server.log().contains("there is no rollback to accept"), "{}", server.log());
