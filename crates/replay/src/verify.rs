@@ -8,14 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tagtrail_domain::event::Fact;
 use tagtrail_domain::permitted::{Broken, Checker};
 use tagtrail_domain::{Recorded, StreamKey, StreamState};
-use tagtrail_event_log::blobs::{BlobError, BlobStore};
+use tagtrail_event_log::blobs::{BlobError, named_by};
 use tagtrail_event_log::codec;
 use tagtrail_transparency::{Checkpoint, Frontier, Hash, hash, proof, source as stored};
 
-use crate::source::{Ahead, Entry, Source, SourceError, StoredHashes};
+use crate::source::{Ahead, Blobs, Entry, Source, SourceError, StoredHashes};
 use crate::trust::Trust;
 use crate::wrong::{Wrong, under};
 
@@ -339,7 +338,7 @@ struct Replayed {
     unread: Option<String>,
 }
 
-fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&BlobStore>) -> Replayed {
+fn replay(receiver: &Receiver<Vec<Entry>>, blobs: Option<&dyn Blobs>) -> Replayed {
     let mut replayed = Replayed { checker: Checker::default(), wrong: Vec::new(), blobs: 0, unread: None };
     for entry in receiver.iter().flatten() {
         match check(&mut replayed.checker, &entry) {
@@ -382,12 +381,11 @@ fn told(broken: Broken, sequence: u64, stream: Option<&StreamKey>) -> Wrong {
     }
 }
 
-fn check_blobs(blobs: &BlobStore, recorded: &Recorded, replayed: &mut Replayed) {
-    let Fact::ImageRecorded(image) = &recorded.event.fact else { return };
+fn check_blobs(blobs: &dyn Blobs, recorded: &Recorded, replayed: &mut Replayed) {
     let sequence = recorded.sequence;
-    for digest in [Some(&image.digest), image.config.as_ref()].into_iter().flatten() {
-        match blobs.get(digest.as_str()) {
-            Ok(_) => replayed.blobs += 1,
+    for digest in named_by(recorded) {
+        match blobs.check(digest.as_str()) {
+            Ok(()) => replayed.blobs += 1,
             Err(BlobError::Missing { digest, .. }) => {
                 replayed.wrong.push(Wrong::MissingBlob { sequence, digest });
             }

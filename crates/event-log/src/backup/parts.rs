@@ -1,7 +1,7 @@
 //! What a backup consists of, and what must be true of it, in whatever format it stands.
 //!
-//! A header; then runs of events, each followed by the blobs that its events are the first of this backup to name; then
-//! the end, which says how much there was. The first wrong part is where it is found.
+//! A header; then events, whole commands, and behind them the blobs that they are the first of this backup to name, in
+//! that order; then the end, which says how much there was.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -190,7 +190,6 @@ impl Check {
     /// # Errors
     /// [`Contradiction`].
     pub fn events(&mut self, events: &[Stored]) -> Result<(), Contradiction> {
-        self.nothing_is_due()?;
         let size: usize = events.iter().map(|stored| frame::HEADER_BYTES + stored.payload.len()).sum();
         if size > MAX_APPEND_BYTES || events.iter().any(|stored| stored.payload.len() > MAX_PAYLOAD_BYTES) {
             return Err(Contradiction("an event or a command is larger than one may be".into()));
