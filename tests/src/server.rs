@@ -103,6 +103,11 @@ impl Server {
         format!("http://127.0.0.1:{}", self.ports.0)
     }
 
+    /// Where the log is given away, as `tagtrail audit` takes it.
+    pub fn log_url(&self) -> String {
+        format!("http://127.0.0.1:{}/log", self.ports.1)
+    }
+
     /// All that `/metrics` says.
     pub fn metrics(&self) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.1))?;

@@ -3,6 +3,7 @@
 mod alarms;
 mod api;
 mod background;
+mod backup;
 mod bad_input;
 mod broker;
 mod conformance;

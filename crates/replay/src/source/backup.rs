@@ -42,7 +42,8 @@ impl Backup {
     /// Reads a backup through.
     ///
     /// # Errors
-    /// [`SourceError::Wrong`] if it is not whole, or not what was signed.
+    /// [`SourceError::Wrong`] if it is not whole, or not what was signed. What goes on from another backup cannot be looked at
+    /// by itself.
     pub fn open(path: &Path) -> Result<Backup, SourceError> {
         let mut parts = read(path)?;
         let mut there = BTreeSet::new();
@@ -51,9 +52,17 @@ impl Backup {
                 there.insert(digest);
             }
         }
-        let size = parts.contents().map_or(0, |contents| contents.tree.size());
+        let (header, size) =
+            (parts.header().clone(), parts.contents().map_or(0, |contents| contents.tree.size()));
         let (path, name) = (path.to_owned(), path.display().to_string());
-        Ok(Backup { name, header: parts.header().clone(), size, blobs: InFile { path, there } })
+        if header.first > 1 {
+            return Err(SourceError::Unreadable(format!(
+                "{name} is whole and was signed, but goes on from another backup, and begins with event {}: restore it together \
+                 with the backups before it, and look at that directory",
+                header.first
+            )));
+        }
+        Ok(Backup { name, header, size, blobs: InFile { path, there } })
     }
 }
 
@@ -110,14 +119,6 @@ impl Source for Backup {
     }
 
     fn entries(&self, from: u64) -> Result<Box<dyn Entries + '_>, SourceError> {
-        let (from, first) = (from.max(1), self.header.first);
-        if from < first {
-            return Err(SourceError::Unreadable(format!(
-                "{} goes on from another backup, and begins with event {first}: by itself it is whole and was signed. To look \
-                 at all of it, restore it together with the backups before it, and give the directory",
-                self.name
-            )));
-        }
         let path = &self.blobs.path;
         Ok(Box::new(FromBackup {
             path,

@@ -7,6 +7,7 @@ mod writes;
 use std::future::Future;
 
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
+use tagtrail_api::v1::audit_service_client::AuditServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
@@ -91,6 +92,10 @@ impl Api {
 
     pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
         AdminServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone())
     }
 
     /// The sequence of the newest event.
