@@ -290,7 +290,10 @@ fn what_is_exported_comes_in_again() {
     import(&format!("{lines}\n"), "something follows the end");
     let first_blob = lines.lines().position(|line| line.starts_with(r#"{"blob""#)).expect("a blob") + 1;
     import(&without(first_blob), &format!("line {first_blob}: the blob"));
-    import(&lines.replacen("\"lastOfRun\":true", "\"lastOfRun\":false", 1), "line ");
+    import(
+        &lines.replacen("\"lastOfRun\":true", "\"lastOfRun\":false", 1),
+        "is not marked as it says itself",
+    );
     let part = ok(&client, &["admin", "export", "--to", "3"]);
     assert_eq!(part.lines().filter(|line| line.starts_with(r#"{"event""#)).count(), 3);
     import(&part, "export it without --from and --to");

@@ -203,6 +203,14 @@ impl Check {
             let recorded = codec::decode(&stored.payload).map_err(|error| {
                 Contradiction(format!("event {due} cannot be understood ({error}): use a newer tagtrail"))
             })?;
+            let run = recorded.run;
+            let ends = due.wrapping_sub(run.first_sequence).wrapping_add(1) == u64::from(run.length);
+            if recorded.sequence != due || stored.last_of_run != ends {
+                // The mark is not a part of what was signed, and the event is.
+                return Err(Contradiction(format!(
+                    "event {due} is not marked as it says itself: its sequence, or where its command ends"
+                )));
+            }
             for digest in named_by(&recorded) {
                 if let Some(bits) = bits(digest.as_str())
                     && self.named.insert(bits)

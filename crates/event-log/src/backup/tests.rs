@@ -47,7 +47,7 @@ impl Given {
                 }
                 None => Fact::LookupPolicySet { local: sequence.is_multiple_of(2) },
             };
-            codec::encode(&recorded(sequence, fact))
+            codec::encode(&recorded(sequence, (head + 1, run.len()), fact))
         });
         self.log.append(head, &[events.collect()]).unwrap();
     }
@@ -90,12 +90,12 @@ fn image(manifest: &str, config: &str) -> ImageRecorded {
     }
 }
 
-fn recorded(sequence: u64, fact: Fact) -> Recorded {
+fn recorded(sequence: u64, (first_sequence, length): (u64, usize), fact: Fact) -> Recorded {
     Recorded {
         sequence,
         revision: sequence,
         recorded_at: Timestamp { seconds: 1_700_000_000, nanos: 0 },
-        run: Run { first_sequence: sequence, length: 1 },
+        run: Run { first_sequence, length: length as u32 },
         stream: StreamKey::parse("test", "app").unwrap(),
         actor: Actor { name: "me".into(), authenticated: false },
         reason: String::new(),

@@ -175,3 +175,107 @@ impl Iterator for FromBackup<'_> {
 }
 
 impl Entries for FromBackup<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tagtrail_domain::event::{Actor, Event, Fact, Run};
+    use tagtrail_domain::{Recorded, StreamKey, Timestamp};
+    use tagtrail_event_log::backup::write;
+    use tagtrail_event_log::blobs::BlobStore;
+    use tagtrail_event_log::{Log as _, MemoryLog, codec};
+    use tagtrail_transparency::{Checkpoint, Frontier, SigningKey, hash};
+
+    use super::*;
+    use crate::source::open;
+    use crate::{Against, Trust, verify};
+
+    const ID: LogId = LogId::from_bytes([7; 16]);
+
+    fn event(sequence: u64) -> Recorded {
+        let fact = match sequence {
+            1 => Fact::StreamCreated {
+                lookup_local: false,
+                labels: Default::default(),
+                annotations: Default::default(),
+            },
+            _ => Fact::LookupPolicySet { local: sequence.is_multiple_of(2) },
+        };
+        Recorded {
+            sequence,
+            revision: sequence,
+            recorded_at: Timestamp { seconds: 1_700_000_000, nanos: 0 },
+            run: Run { first_sequence: sequence, length: 1 },
+            stream: StreamKey::parse("test", "app").expect("a name"),
+            actor: Actor { name: "me".into(), authenticated: false },
+            reason: String::new(),
+            command: "test".into(),
+            request_id: String::new(),
+            request_digest: Vec::new(),
+            caused_by: 0,
+            traceparent: String::new(),
+            event: Event { stream_uid: "uid".into(), generation: 1, fact },
+        }
+    }
+
+    /// The backup of the events from `first` to 4, as a file.
+    fn backup(dir: &Path, first: u64) -> PathBuf {
+        let (log, mut tree, mut peaks) = (MemoryLog::new(ID), Frontier::new(), Vec::new());
+        for sequence in 1..=4 {
+            if sequence == first {
+                peaks = tree.peaks().to_vec();
+            }
+            let payload = codec::encode(&event(sequence));
+            tree.push(hash::leaf(&payload));
+            log.append(sequence - 1, &[vec![payload]]).expect("it is the next one");
+        }
+        let key = SigningKey::from_seed(format!("test/{ID}"), &[3; 32]).expect("a key");
+        let checkpoint = Checkpoint::new(key.name(), 4, tree.root()).expect("a checkpoint");
+        let checkpoint = checkpoint.sign(&key).expect("its key").to_string();
+        let header = Header { log_id: ID, first, peaks, vkey: key.verifier().to_string(), checkpoint };
+        let blobs = BlobStore::open(dir).expect("a directory");
+        let (bytes, _) = write(Vec::new(), &header, &log, &blobs, |_| ()).expect("a backup");
+        let path = dir.join(format!("{first}.backup"));
+        fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    fn opened(path: &Path) -> Result<Box<dyn Source>, SourceError> {
+        open(&path.display().to_string())
+    }
+
+    #[test]
+    fn a_backup_is_audited_like_any_log() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let source = opened(&backup(dir.path(), 1)).expect("a backup");
+        let trust = Trust::of(None, &*source).expect("a key");
+        let verdict = verify(&*source, Against { trust, checkpoints: Vec::new() }, &mut |_| ());
+        let verdict = verdict.expect("it can be read");
+        assert_eq!(
+            (verdict.is_fine(), verdict.size, verdict.signed()),
+            (Some(true), 4, 4),
+            "{:?}",
+            verdict.wrong
+        );
+        let later: Vec<u64> =
+            source.entries(3).expect("events").map(|entry| entry.expect("an event").sequence).collect();
+        assert_eq!(later, [3, 4]);
+    }
+
+    #[test]
+    fn what_is_damaged_or_only_a_part_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let told = opened(&backup(dir.path(), 3)).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(told.contains("goes on from another backup, and begins with event 3"), "{told}");
+        let path = backup(dir.path(), 1);
+        let mut bytes = fs::read(&path).expect("a file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).expect("a file");
+        match opened(&path).err() {
+            Some(SourceError::Wrong(wrong)) => assert_eq!(wrong.kind(), "BackupDamaged"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
