@@ -235,6 +235,14 @@ fn what_nobody_signed_is_refused() {
     let backup = given.backup(1, 6);
     let refused = Reader::open(&backup[..], Some(&other.verifier())).err().unwrap().to_string();
     assert!(refused.contains("its checkpoint is not to be believed"), "{refused}");
+
+    // The mark of a command's end is not hashed; the event itself says where it is.
+    let moved = MemoryLog::new(ID);
+    for stored in events_of(&given.log) {
+        moved.append(moved.head(), &[vec![stored.payload]]).unwrap();
+    }
+    let told = write(Vec::new(), &good, &moved, &given.blobs, |_| ()).map(drop).unwrap_err().to_string();
+    assert!(told.contains("event 1 is not marked as it says itself"), "{told}");
 }
 
 #[test]
@@ -266,6 +274,20 @@ fn only_an_empty_directory_is_restored_into() {
     restore(dir.path(), &[&backup]).unwrap();
     assert!(restore(dir.path(), &[&backup]).is_err());
     check_restored(dir.path(), &given);
+}
+
+/// A restore that was killed after everything was written, and before it was read back.
+#[test]
+fn what_was_never_read_back_is_not_served() {
+    let given = small();
+    let dir = tempfile::tempdir().unwrap();
+    let mut restoring = Restoring::begin(dir.path(), ID).unwrap();
+    restoring.take(Reader::open(&given.backup(1, 6)[..], None).unwrap(), |_| ()).unwrap();
+    std::mem::forget(restoring);
+    let told = SledLog::open(dir.path(), Options::new(OTHER)).err().unwrap().to_string();
+    assert!(told.contains("not a tagtrail data directory (it has no FORMAT file"), "{told}");
+    let told = Restoring::begin(dir.path(), ID).err().unwrap().to_string();
+    assert!(told.contains("What an interrupted restore has left"), "{told}");
 }
 
 #[test]
