@@ -215,7 +215,7 @@ mod tests {
             request_digest: Vec::new(),
             caused_by: 0,
             traceparent: String::new(),
-            event: Event { stream_uid: "uid".into(), generation: sequence, fact },
+            event: Event { stream_uid: "uid".into(), generation: sequence as i64, fact },
         }
     }
 
