@@ -10,10 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tagtrail_domain::event::Fact;
+use tagtrail_domain::{Digest as ImageDigest, Recorded};
 
 use crate::files::{at, create_dir, sync_dir};
 
-const SHA256: &str = "sha256:";
+pub(crate) const SHA256: &str = "sha256:";
+
+/// The blobs that an event names: an image's manifest, and its configuration. Only those named by SHA-256 are kept here.
+pub fn named_by(recorded: &Recorded) -> impl Iterator<Item = &ImageDigest> {
+    let image = match &recorded.event.fact {
+        Fact::ImageRecorded(image) => Some(image),
+        _ => None,
+    };
+    image.into_iter().flat_map(|image| [Some(&image.digest), image.config.as_ref()]).flatten()
+}
 
 /// Why a blob cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +108,20 @@ impl BlobStore {
         }
         sync_dir(&self.dir)?;
         Ok(digest)
+    }
+
+    /// Stores the blob of this digest where there is none yet. [`sync`](BlobStore::sync) has to follow before anybody is
+    /// told: where many are stored, their names are made durable together.
+    pub(crate) fn put_new(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(digest).map_err(io::Error::other)?;
+        let mut file = File::create(&path).map_err(at(&path))?;
+        file.write_all(bytes).map_err(at(&path))?;
+        file.sync_all().map_err(at(&path))
+    }
+
+    /// Makes the names of all blobs durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        sync_dir(&self.dir)
     }
 
     /// Reads a blob and checks that it is what its digest says.

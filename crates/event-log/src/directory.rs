@@ -257,7 +257,7 @@ fn stranger(dir: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn lock(dir: &Path) -> Result<File, DirectoryError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, DirectoryError> {
     let path = dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)

@@ -11,6 +11,7 @@
 //! | [`directory`]   | the data directory: whose it is, and who has it open                               |
 //! | [`salvage`]     | what can be had of a log that has lost events in both copies, and what cannot       |
 //! | [`continuation`] | a log goes on under a new identity, with everything it has                        |
+//! | [`backup`]      | the log at one checkpoint in one file, and a data directory made of such files     |
 //! | [`durable`]     | makes sled's `flush` reach the disk, and proves it at start                        |
 //! | [`memory`]      | the same log without a disk, for tests                                             |
 //! | [`blobs`]       | manifests and configurations by their digest, written before the event naming them |
@@ -28,6 +29,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub mod backup;
 pub mod blobs;
 pub mod codec;
 #[cfg(any(test, feature = "conformance"))]

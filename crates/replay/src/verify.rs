@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use tagtrail_domain::event::{Fact, LogContinued};
 use tagtrail_domain::permitted::{Broken, Checker};
 use tagtrail_domain::{Recorded, StreamKey, StreamState};
-use tagtrail_event_log::blobs::{BlobError, BlobStore};
+use tagtrail_event_log::blobs::{BlobError, named_by};
 use tagtrail_event_log::codec;
 use tagtrail_transparency::{Checkpoint, Frontier, Hash, hash, proof, source as stored};
 
-use crate::source::{Ahead, Entry, Source, SourceError, StoredHashes};
+use crate::source::{Ahead, Blobs, Entry, Source, SourceError, StoredHashes};
 use crate::trust::Trust;
 use crate::wrong::{Wrong, under};
 
@@ -400,7 +400,7 @@ struct Replayed {
     unread: Option<String>,
 }
 
-fn replay(receiver: &Receiver<Vec<Decoded>>, blobs: Option<&BlobStore>) -> Replayed {
+fn replay(receiver: &Receiver<Vec<Decoded>>, blobs: Option<&dyn Blobs>) -> Replayed {
     let mut replayed = Replayed {
         checker: Checker::default(),
         wrong: Vec::new(),
@@ -470,12 +470,11 @@ fn told(broken: Broken, sequence: u64, stream: Option<&StreamKey>) -> Wrong {
     }
 }
 
-fn check_blobs(blobs: &BlobStore, recorded: &Recorded, replayed: &mut Replayed) {
-    let Fact::ImageRecorded(image) = &recorded.event.fact else { return };
+fn check_blobs(blobs: &dyn Blobs, recorded: &Recorded, replayed: &mut Replayed) {
     let sequence = recorded.sequence;
-    for digest in [Some(&image.digest), image.config.as_ref()].into_iter().flatten() {
-        match blobs.get(digest.as_str()) {
-            Ok(_) => replayed.blobs += 1,
+    for digest in named_by(recorded) {
+        match blobs.check(digest.as_str()) {
+            Ok(()) => replayed.blobs += 1,
             Err(BlobError::Missing { digest, .. }) => {
                 replayed.wrong.push(Wrong::MissingBlob { sequence, digest });
             }

@@ -20,6 +20,13 @@ pub enum Wrong {
         /// What is wrong there.
         reason: String,
     },
+    /// A backup is not what was written, or not what was signed.
+    BackupDamaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// An event says that it is another one than its place says.
     WrongSequence {
         /// Its place.
@@ -235,6 +242,7 @@ impl Wrong {
             Wrong::OtherLog { .. } => "OtherLog",
             Wrong::KeyUnreadable { .. } => "KeyUnreadable",
             Wrong::FormatUnreadable { .. } => "FormatUnreadable",
+            Wrong::BackupDamaged { .. } => "BackupDamaged",
             Wrong::MissingBlob { .. } => "MissingBlob",
             Wrong::BlobDamaged { .. } => "BlobDamaged",
             Wrong::ProjectionDiffers { .. } => "ProjectionDiffers",
@@ -266,6 +274,7 @@ impl Wrong {
             | Wrong::OtherLog { .. }
             | Wrong::KeyUnreadable { .. }
             | Wrong::FormatUnreadable { .. }
+            | Wrong::BackupDamaged { .. }
             | Wrong::ProjectionDiffers { .. } => None,
         }
     }
@@ -375,6 +384,7 @@ impl fmt::Display for Wrong {
             Wrong::FormatUnreadable { file } => {
                 write!(f, "{} does not say in its third line whose directory this is", file.display())
             }
+            Wrong::BackupDamaged { file, why } => write!(f, "{}: {why}", file.display()),
             Wrong::MissingBlob { sequence, digest } => {
                 write!(f, "event {sequence} names {digest}, and there is no such manifest or configuration")
             }

@@ -162,6 +162,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         stopped: stopped.clone(),
         findings: Arc::new(findings),
         rebuilding: Arc::default(),
+        backups: crate::grpc::backup::turns(),
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter.set_service_status("", ServingStatus::NotServing).await;

@@ -4,6 +4,7 @@ mod alarms;
 mod api;
 mod audit;
 mod background;
+mod backup;
 mod bad_input;
 mod broker;
 mod conformance;

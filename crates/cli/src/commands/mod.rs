@@ -23,7 +23,6 @@ pub(crate) mod project;
 pub(crate) mod promote;
 pub(crate) mod restore;
 pub(crate) mod rollback;
-mod salvage;
 pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod set;

@@ -12,7 +12,7 @@ use tagtrail_event_log::journal::{Events, JournalReader, ReadJournalError};
 use tagtrail_transparency::{SigningKey, VerifierKey};
 
 use super::stored_tree::StoredTree;
-use super::{Entries, Entry, Source, SourceError, StoredHashes};
+use super::{Blobs, Entries, Entry, Source, SourceError, StoredHashes};
 use crate::wrong::Wrong;
 
 /// A data directory, open for reading only.
@@ -135,7 +135,7 @@ impl Source for Directory {
         self.tree.as_ref().map(|tree| tree as &dyn StoredHashes)
     }
 
-    fn blobs(&self) -> Option<&BlobStore> {
+    fn blobs(&self) -> Option<&dyn Blobs> {
         Some(&self.blobs)
     }
 

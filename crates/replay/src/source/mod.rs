@@ -5,9 +5,11 @@
 //! | [`directory`] | the journal              | `tree/<level>`     | `checkpoint`       | yes   |
 //! | [`mirror`]    | `tile/entries/…`         | `tile/<level>/…`   | `checkpoint`       | no    |
 //! | [`server`]    | the same, over HTTP      | the same           | the same           | no    |
+//! | [`backup`]    | in the file              | no                 | in the file        | yes   |
 //!
 //! A source says what is there. It believes nothing and checks no more than it must to read on.
 
+pub mod backup;
 pub mod directory;
 pub mod mirror;
 pub mod server;
@@ -18,12 +20,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tagtrail_event_log::LogId;
-use tagtrail_event_log::blobs::BlobStore;
+use tagtrail_event_log::blobs::{BlobError, BlobStore};
 use tagtrail_transparency::tile::WIDTH;
 use tagtrail_transparency::{Hash, Hashes, VerifierKey};
 
 use crate::wrong::Wrong;
 
+pub use backup::Backup;
 pub use directory::Directory;
 pub use mirror::Mirror;
 pub use server::Server;
@@ -73,6 +76,21 @@ pub trait StoredHashes: Hashes<Error = SourceError> {
     fn place(&self, level: u8, index: u64) -> String;
 }
 
+/// The manifests and configurations of a source.
+pub trait Blobs: Sync {
+    /// Whether the blob of this digest is there, and what its digest says.
+    ///
+    /// # Errors
+    /// [`BlobError`] says what is wrong with it.
+    fn check(&self, digest: &str) -> Result<(), BlobError>;
+}
+
+impl Blobs for BlobStore {
+    fn check(&self, digest: &str) -> Result<(), BlobError> {
+        self.get(digest).map(drop)
+    }
+}
+
 /// A place where a log can be read.
 pub trait Source {
     /// What it is, for people.
@@ -99,7 +117,7 @@ pub trait Source {
     fn hashes(&self) -> Option<&dyn StoredHashes>;
 
     /// The manifests and configurations it has.
-    fn blobs(&self) -> Option<&BlobStore> {
+    fn blobs(&self) -> Option<&dyn Blobs> {
         None
     }
 
@@ -107,7 +125,7 @@ pub trait Source {
     fn not_looked_at(&self) -> &'static [&'static str];
 }
 
-/// Opens what `what` names: the URL of a log, a data directory, or the directory of a mirror.
+/// Opens what `what` names: the URL of a log, a data directory, the directory of a mirror, or the file of a backup.
 ///
 /// # Errors
 /// [`SourceError`]: it is not there, or nothing that is known.
@@ -122,12 +140,15 @@ pub fn open(what: &str) -> Result<Box<dyn Source>, SourceError> {
     if Directory::is_one(path) {
         return Ok(Box::new(Directory::open(path)?));
     }
+    if Backup::is_one(path) {
+        return Ok(Box::new(Backup::open(path)?));
+    }
     if Mirror::is_one(path) {
         return Ok(Box::new(Mirror::open(path)?));
     }
     Err(SourceError::Unreadable(format!(
-        "{what} is neither a data directory (it has no journal) nor a mirror (it has no tile): give one of these, or the URL \
-         of a log"
+        "{what} is neither a data directory (it has no journal), nor a mirror (it has no tile), nor a backup: give one of \
+         these, or the URL of a log"
     )))
 }
 

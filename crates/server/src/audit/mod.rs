@@ -176,6 +176,11 @@ impl Audit {
         }
     }
 
+    /// The hashes of the tree, which grows.
+    pub(crate) fn tree(&self) -> &TreeFiles {
+        &self.tree
+    }
+
     /// The newest checkpoint, if there is one.
     pub(crate) fn newest(&self) -> Option<Arc<Signed>> {
         self.newest.borrow().clone()

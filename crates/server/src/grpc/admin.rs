@@ -9,6 +9,7 @@ use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{View, ViewError};
 use tonic::{Request, Response, Status};
 
+use super::backup::BackupStream;
 use super::republish::RepublishStream;
 use super::{Services, errors};
 
@@ -24,6 +25,14 @@ const DIFFERENCES: usize = 100;
 #[tonic::async_trait]
 impl AdminService for Services {
     type RepublishStream = RepublishStream;
+    type BackupStream = BackupStream;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        self.begin_backup(request.into_inner()).await.map(Response::new)
+    }
 
     async fn republish(
         &self,

@@ -114,6 +114,13 @@ pub(super) fn unreadable(error: &ReadError) -> Status {
     status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), error.to_string())
 }
 
+/// The log is not what was signed.
+pub(super) fn damaged(why: &dyn std::fmt::Display) -> Status {
+    tracing::error!(%why, "the log is damaged");
+    let text = format!("the log is damaged: {why}; see tagtrail audit verify");
+    status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), text)
+}
+
 pub(super) fn past(error: &PastError) -> Status {
     match error {
         PastError::Read(error) => unreadable(error),
@@ -165,6 +172,11 @@ pub(super) fn out_of_range(text: String) -> Status {
 
 pub(super) fn too_large(text: String) -> Status {
     status(Code::ResourceExhausted, "USAGE", ("", String::new()), text)
+}
+
+/// As much is being done as may be at once.
+pub(super) fn busy(text: String) -> Status {
+    status(Code::ResourceExhausted, "TOO_MANY_REQUESTS", ("", String::new()), text)
 }
 
 /// Lets whoever asked hear of a panic, instead of breaking off the connection and all that others asked on it.

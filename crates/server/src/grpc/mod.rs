@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+pub(crate) mod backup;
 pub(crate) mod errors;
 mod events;
 mod history;
@@ -67,6 +68,8 @@ pub(crate) struct Services {
     pub(crate) findings: Arc<Vec<String>>,
     /// Held while the read model is being rebuilt: one at a time.
     pub(crate) rebuilding: Arc<tokio::sync::Mutex<()>>,
+    /// As many backups may be taken at once.
+    pub(crate) backups: Arc<tokio::sync::Semaphore>,
 }
 
 impl Services {

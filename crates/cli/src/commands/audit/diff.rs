@@ -12,7 +12,7 @@ use crate::print::events;
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// One log: a URL, a data directory or a mirror
+    /// One log: a URL, a data directory, a mirror or a backup
     #[arg(value_name = "WHAT")]
     one: String,
     /// The other

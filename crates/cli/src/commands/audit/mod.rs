@@ -21,7 +21,7 @@ use crate::progress;
 
 /// What exit codes say, and what can be looked at.
 const HELP: &str = "\
-WHAT is the URL of a log (http://127.0.0.1:7401/log), a data directory, or a mirror made by 'audit mirror'. Nothing of it is \
+WHAT is the URL of a log (http://127.0.0.1:7401/log), a data directory, a mirror made by 'audit mirror', or a backup. Nothing of it is \
 changed, and a server may be at work in a directory meanwhile. Without it, the server of this command is meant.
 
 Exit codes: 0: all is well. 1: something is wrong, and is named. 2: it could not be checked.";
@@ -84,7 +84,7 @@ impl From<SourceError> for AuditError {
 /// Where a log is.
 #[derive(clap::Args)]
 struct What {
-    /// The URL of a log, a data directory or a mirror [default: the server's log]
+    /// The URL of a log, a data directory, a mirror or a backup [default: the server's log]
     #[arg(value_name = "WHAT")]
     what: Option<String>,
     /// The URL of the server's log [default: http://HOST:7401/log]

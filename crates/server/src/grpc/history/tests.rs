@@ -87,6 +87,7 @@ impl Bench {
             stopped,
             findings: Arc::default(),
             rebuilding: Arc::default(),
+            backups: crate::grpc::backup::turns(),
         };
         Self { services, clock, _stop: stop, _thread: thread, _dir: dir }
     }

@@ -1,10 +1,19 @@
 //! `tagtrail admin`: for operators.
 
+mod backup;
+mod export;
+mod import;
+mod place;
+mod received;
+mod restore;
+mod salvage;
+
 use std::io::IsTerminal as _;
 
 use tagtrail_api::v1::{RebuildViewRequest, RepublishRequest};
+use tagtrail_event_log::backup::Contents;
+use tagtrail_transparency::VerifierKey;
 
-use crate::commands::salvage;
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -16,6 +25,10 @@ pub(crate) enum Admin {
     /// Publish events once more, to another stream of the NATS server
     Republish(RepublishArgs),
     Salvage(salvage::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
+    Export(export::Args),
+    Import(import::Args),
 }
 
 /// Build the read model anew from the log.
@@ -49,6 +62,47 @@ pub(crate) async fn run(admin: Admin, context: &mut Context) -> Result<(), Failu
         Admin::Rebuild(args) => rebuild(&args, context).await,
         Admin::Republish(args) => republish(args, context).await,
         Admin::Salvage(args) => salvage::run(&args, context),
+        Admin::Backup(args) => backup::run(&args, context).await,
+        Admin::Restore(args) => restore::run(&args, context),
+        Admin::Export(args) => export::run(&args, context).await,
+        Admin::Import(args) => import::run(&args, context),
+    }
+}
+
+/// Whose signature the checkpoint of a backup must have.
+#[derive(clap::Args)]
+struct Key {
+    /// The public key of the log, as 'audit key' prints it [default: the one that the backup itself names]
+    #[arg(long, value_name = "KEY")]
+    vkey: Option<String>,
+}
+
+impl Key {
+    fn read(&self) -> Result<Option<VerifierKey>, Failure> {
+        let key = self.vkey.as_ref().map(|text| text.trim().parse());
+        key.transpose().map_err(|why| Failure::client(format!("--vkey: {why}")))
+    }
+}
+
+/// What was taken, for people: `events 1 to 20, 4 manifests and configurations`.
+fn in_words(contents: &Contents) -> String {
+    let blobs = contents.blobs;
+    format!("{}, {blobs} {}", contents.range(), blobs_in_words(blobs))
+}
+
+fn blobs_in_words(count: u64) -> &'static str {
+    if count == 1 { "manifest or configuration" } else { "manifests and configurations" }
+}
+
+/// That something is there, and not everything that should be in it.
+fn lost(what: &str, lost: &[String]) -> Result<(), Failure> {
+    match lost {
+        [] => Ok(()),
+        [first, ..] => Err(Failure::client(format!(
+            "{what} is whole, and lacks {} manifests or configurations that the log itself has lost, the first of them {first}: \
+             put them back into blobs/sha256 of the server's data directory, from an older backup, and do it again",
+            lost.len()
+        ))),
     }
 }
 
