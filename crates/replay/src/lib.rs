@@ -5,7 +5,7 @@
 //! |------------|------------------------------------------------------------------------------------------|
 //! | [`source`] | where a log can be read: a data directory, a mirror of its tiles, a server               |
 //! | [`trust`]  | whose signature counts: a key from elsewhere, or the one the log itself names            |
-//! | [`verify`] | the whole log against its hashes, its signatures, its blobs and the rules                |
+//! | [`mod@verify`] | the whole log against its hashes, its signatures, its blobs and the rules                |
 //! | [`wrong`]  | everything that can be found, each under one name                                        |
 //! | [`shown`]  | streams as their events made them, to print, and to compare with what a server shows     |
 //! | [`replay`] | what the log says up to a moment: events, or the streams they make                       |
