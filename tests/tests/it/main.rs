@@ -19,6 +19,7 @@ mod promote;
 mod recorded;
 mod registry;
 mod restore;
+mod salvage;
 mod schedule;
 mod schema;
 mod secrets;
