@@ -47,6 +47,8 @@ pub struct Audit {
     pub key_file: Option<PathBuf>,
     /// The second place of the newest checkpoint. `None`: there is none.
     pub checkpoint_copy: Option<PathBuf>,
+    /// Whether somebody has chosen that place. Where nobody has, the log does without it if it cannot be written.
+    pub copy_is_chosen: bool,
 }
 
 impl Audit {
@@ -289,13 +291,14 @@ impl AuditSection {
             let name = whole.file_name()?.to_str()?.to_owned() + ".checkpoint";
             Some(whole.with_file_name(name))
         };
+        let copy_is_chosen = self.checkpoint_copy.is_some();
         let checkpoint_copy = match self.checkpoint_copy {
             Some(path) if path.as_os_str().is_empty() => None,
             Some(path) => Some(path),
             None => beside(),
         };
         let key_file = self.key_file.filter(|path| !path.as_os_str().is_empty());
-        Ok(Audit { name, key_file, checkpoint_copy })
+        Ok(Audit { name, key_file, checkpoint_copy, copy_is_chosen })
     }
 }
 

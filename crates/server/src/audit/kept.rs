@@ -36,12 +36,21 @@ pub(super) enum KeepError {
     Taken(PathBuf),
 }
 
+/// Whether a checkpoint stands there, or could: the directory above a data directory is not always ours to write to.
+pub(super) fn can_keep(path: &Path) -> bool {
+    let mut trial = path.as_os_str().to_owned();
+    trial.push(".trial");
+    let written = path.exists() || fs::write(&trial, "").is_ok();
+    fs::remove_file(&trial).ok();
+    written
+}
+
 impl Kept {
     /// Reads what is kept.
     pub(super) fn open(data_dir: &Path, copy: Option<PathBuf>, findings: &mut Vec<String>) -> Self {
         if copy.is_none() {
             findings.push(
-                "the newest checkpoint is kept in the data directory only: an older copy of that directory put in its place would not be noticed; set audit.checkpoint_copy"
+                "the newest checkpoint is kept in the data directory only: an older copy of that directory put in its place would not be noticed; set audit.checkpoint_copy to a file elsewhere that the server may write"
                     .into(),
             );
         }
@@ -102,8 +111,10 @@ impl Place {
             Err(error) => {
                 let of = Note::parse(held).ok().and_then(|note| note.text().parse::<Checkpoint>().ok());
                 return Some(match of {
+                    // Nothing that anybody could miss.
+                    Some(other) if other.origin() != key.name() && other.size() == 0 => return None,
                     Some(other) if other.origin() != key.name() => format!(
-                        "{shown} holds a checkpoint of another log, {} with {} events, and this is {}",
+                        "{shown} holds a checkpoint of another log, {} with {} events, and this is {} (if that log was thrown away on purpose, delete the file)",
                         other.origin(),
                         other.size(),
                         key.name()

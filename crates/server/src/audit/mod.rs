@@ -119,7 +119,9 @@ impl Audit {
         let unusual = mended.iter().filter(|finding| !matches!(finding, Finding::Unsynced { .. }));
         findings.extend(unusual.map(ToString::to_string));
         signing::catch_up(&mut tree, &*log)?;
-        let kept = Kept::open(&config.data_dir, config.audit.checkpoint_copy.clone(), &mut findings);
+        let copy = config.audit.checkpoint_copy.clone();
+        let copy = copy.filter(|path| config.audit.copy_is_chosen || kept::can_keep(path));
+        let kept = Kept::open(&config.data_dir, copy, &mut findings);
         let origin = format!("{}/{}", config.audit.name, log.id());
         let key =
             key::load(&config.audit.key_file(&config.data_dir), &origin, seed, created || kept.is_empty());

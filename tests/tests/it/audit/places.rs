@@ -115,6 +115,15 @@ fn key_and_checkpoint_elsewhere_or_nowhere() {
     goes_on(&server);
     server.terminate().expect("the server ends");
 
+    // So is one that nobody has chosen and that cannot be written, as under /var/lib.
+    server.configure(format!("[audit]\nkey_file = \"{}\"\n", path("my.key").display())).expect("a file");
+    fs::create_dir(server.files().join("data.checkpoint.trial")).expect("a directory");
+    server.restart().expect("it starts");
+    assert!(findings(&server.client()).contains("set audit.checkpoint_copy"));
+    goes_on(&server);
+    assert!(!server.files().join("data.checkpoint").exists());
+    server.terminate().expect("the server ends");
+
     // By variables too.
     let env = |name: &str, value: &str| (format!("TAGTRAIL_AUDIT__{name}"), value.to_owned());
     let options = Options {

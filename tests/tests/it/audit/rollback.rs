@@ -133,6 +133,7 @@ fn a_checkpoint_that_is_not_this_logs() {
     let mut server = Server::start(Options::default()).expect("the server starts");
     let stranger = Server::start(Options::default()).expect("the server starts");
     fill(&Api::of(&server), 3);
+    fill(&Api::of(&stranger), 1);
     let signed = |server: &Server| covering(&Api::of(server), Api::of(server).head());
     signed(&server);
     server.terminate().expect("the server ends");
