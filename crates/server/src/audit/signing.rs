@@ -46,7 +46,8 @@ struct Signer {
 }
 
 async fn follow(mut signer: Signer, mut stop: watch::Receiver<bool>) {
-    let mut head = signer.audit.log.follow();
+    let audit = signer.audit.clone();
+    let mut head = audit.log.follow();
     loop {
         let began = Instant::now();
         let stopping = *stop.borrow();
@@ -60,6 +61,7 @@ async fn follow(mut signer: Signer, mut stop: watch::Receiver<bool>) {
             Ok(done) => done,
             Err(error) => {
                 tracing::error!(%error, "the log is not signed any more");
+                audit.fail(format!("signing broke off ({error}); restart the server"));
                 return;
             }
         };
@@ -67,14 +69,12 @@ async fn follow(mut signer: Signer, mut stop: watch::Receiver<bool>) {
             Ok(()) => CADENCE,
             Err(SignError::Failed(why)) => {
                 tracing::error!(why, "the newest events could not be signed");
-                back.audit.lock().problem = Some(why);
-                // Whoever waits for a newer one hears of it.
-                back.audit.newest.send_modify(|_| {});
+                audit.fail(why);
                 PAUSE
             }
             Err(SignError::Suspended(why)) => {
                 tracing::error!(why, "the log is not signed any more, and only read");
-                back.audit.suspend(why);
+                audit.suspend(why);
                 return;
             }
         };
@@ -124,6 +124,12 @@ impl Signer {
 }
 
 impl Audit {
+    fn fail(&self, why: String) {
+        self.lock().problem = Some(why);
+        // Whoever waits for a newer one hears of it.
+        self.newest.send_modify(|_| {});
+    }
+
     fn suspend(&self, why: String) {
         self.lock().suspended = Some(why);
         // Whoever waits for a newer one hears of it.
