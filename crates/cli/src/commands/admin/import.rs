@@ -43,7 +43,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "the first line of an export of tagtrail")]
 struct First {
     format: String,
     version: u32,
