@@ -15,6 +15,10 @@ use tagtrail_domain::*;
 use tagtrail_event_log::{Run as Encoded, codec};
 use tonic::transport::{Channel, Endpoint};
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The largest answer that is taken.
 const LARGEST_ANSWER_BYTES: usize = 64 << 20;
 /// Streams of the fixture, and tags of each.
@@ -134,6 +138,16 @@ impl Calls {
 /// If the domain refuses an import: then this is not a measurement.
 #[must_use]
 pub fn imports(events: u64) -> Vec<Encoded> {
+    let mut all = Vec::new();
+    import_log(events, 256, |runs| all.extend(runs));
+    all
+}
+
+/// The same, some runs at a time.
+///
+/// # Panics
+/// If the domain refuses an import.
+pub fn import_log(events: u64, at_once: usize, mut take: impl FnMut(Vec<Encoded>)) {
     let (mut model, mut runs, mut head, mut number) = (Model::default(), Vec::new(), 0, 0);
     while head < events {
         let run = import(&model, head + 1, number);
@@ -144,8 +158,11 @@ pub fn imports(events: u64) -> Vec<Encoded> {
             head = recorded.sequence;
         }
         runs.push(run.iter().map(codec::encode).collect());
+        if runs.len() == at_once {
+            take(std::mem::take(&mut runs));
+        }
     }
-    runs
+    take(runs);
 }
 
 fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {

@@ -342,7 +342,7 @@ proptest! {
         }
         prop_assert_eq!(checker.end(), Ok(()));
         let states = live.model.streams().map(|(key, state)| (key.clone(), state.clone()));
-        prop_assert_eq!(checker.streams(), &states.collect::<BTreeMap<_, _>>());
+        prop_assert_eq!(checker.into_streams().collect::<BTreeMap<_, _>>(), states.collect::<BTreeMap<_, _>>());
     }
 
     /// An audit refuses an event of which anything was changed that the state before it, or its run, tells otherwise.

@@ -1,10 +1,11 @@
 //! The whole log, from its first event to its last: hashed into a tree, compared with what was signed, and replayed.
 //!
-//! Two threads share the work, so that both cores have some: the one that calls reads, hashes, compares and decodes; the
-//! other checks the rules and replays. What the first has read goes to the second in batches, and a few of these may wait.
+//! Two threads share the work, so that both cores have some: the one that calls reads, hashes and compares; the other checks
+//! the rules and replays. What the first has read goes to the second in batches, and a few of these may wait. Decoding is
+//! done by whoever has the time: by the first where the second has enough waiting, and else by the second.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -216,7 +217,7 @@ pub fn verify(
         wrong,
         unread,
         remarks,
-        streams: replayed.checker.streams().clone(),
+        streams: replayed.checker.into_streams().collect(),
         elapsed: started.elapsed(),
     })
 }
@@ -304,7 +305,7 @@ struct Hashed {
 fn hash_all(
     source: &dyn Source,
     sizes: &[u64],
-    sender: SyncSender<Vec<Decoded>>,
+    sender: SyncSender<Batch>,
     started: Instant,
     progress: &mut dyn FnMut(Progress),
 ) -> Hashed {
@@ -355,11 +356,11 @@ fn hash_all(
             hashed.roots.insert(size, hashed.tree.root());
         }
         if sender.is_some() {
-            batch.push(Decoded::from(&entry));
+            batch.push(entry);
         }
         if batch.len() == BATCH.0 {
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH.0));
-            sender.take_if(|sender| sender.send(full).is_err());
+            sender.take_if(|sender| !hand_over(sender, full));
         }
         if size.is_multiple_of(BATCH.0 as u64) {
             progress(Progress { done: size, of: source.about(), elapsed: started.elapsed() });
@@ -367,10 +368,34 @@ fn hash_all(
     }
     hashed.passed_over = entries.passed_over();
     if let Some(sender) = sender {
-        // An error means that it has found something and listens no more.
-        _ = sender.send(batch);
+        hand_over(&sender, batch);
     }
     hashed
+}
+
+/// Gives entries to the other thread, decoded if that one is busy. `false`: it has found something and listens no more.
+fn hand_over(sender: &SyncSender<Batch>, entries: Vec<Entry>) -> bool {
+    match sender.try_send(Batch::Read(entries)) {
+        Ok(()) => true,
+        Err(TrySendError::Full(batch)) => sender.send(Batch::Decoded(batch.decoded().collect())).is_ok(),
+        Err(TrySendError::Disconnected(_)) => false,
+    }
+}
+
+/// Entries on their way from the one thread to the other.
+enum Batch {
+    Read(Vec<Entry>),
+    Decoded(Vec<Decoded>),
+}
+
+impl Batch {
+    fn decoded(self) -> impl Iterator<Item = Decoded> {
+        let (read, decoded) = match self {
+            Batch::Read(entries) => (entries, Vec::new()),
+            Batch::Decoded(decoded) => (Vec::new(), decoded),
+        };
+        decoded.into_iter().chain(read.into_iter().map(|entry| Decoded::from(&entry)))
+    }
 }
 
 fn compare_stored(
@@ -400,7 +425,7 @@ struct Replayed {
     unread: Option<String>,
 }
 
-fn replay(receiver: &Receiver<Vec<Decoded>>, blobs: Option<&dyn Blobs>) -> Replayed {
+fn replay(receiver: &Receiver<Batch>, blobs: Option<&dyn Blobs>) -> Replayed {
     let mut replayed = Replayed {
         checker: Checker::default(),
         wrong: Vec::new(),
@@ -408,7 +433,7 @@ fn replay(receiver: &Receiver<Vec<Decoded>>, blobs: Option<&dyn Blobs>) -> Repla
         continuations: Vec::new(),
         unread: None,
     };
-    for decoded in receiver.iter().flatten() {
+    for decoded in receiver.iter().flat_map(Batch::decoded) {
         match decoded.check(&mut replayed.checker) {
             Ok(recorded) => {
                 if let Some(blobs) = blobs {
@@ -428,7 +453,7 @@ fn replay(receiver: &Receiver<Vec<Decoded>>, blobs: Option<&dyn Blobs>) -> Repla
     replayed
 }
 
-/// An entry on its way from the one thread to the other.
+/// An entry, decoded or found to be no event.
 struct Decoded {
     sequence: u64,
     last_of_run: Option<bool>,

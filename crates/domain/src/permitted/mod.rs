@@ -5,11 +5,15 @@
 //! was put there, changed, or something before it was taken away. What is written here is written a second time on
 //! purpose: a mistake in `decide` is not to hide itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod seen;
+
+use std::collections::BTreeSet;
+
+use seen::Seen;
 
 use crate::apply::{Position, apply};
 use crate::digest::Digest;
-use crate::event::{Event, Fact, HistoryChange, MoveCause, Recorded, Run, TagMoved, TagRestored};
+use crate::event::{Actor, Event, Fact, HistoryChange, MoveCause, Recorded, Run, TagMoved, TagRestored};
 use crate::limits;
 use crate::names::{StreamKey, TagName};
 use crate::state::{HistoryItem, HoldTerms, Stream, StreamState, TagState};
@@ -58,16 +62,20 @@ fn in_run(holds: bool, why: &str) -> Checked {
 /// Follows a log from its first event, and refuses the first one that no log of this program holds.
 #[derive(Clone, Default, Debug)]
 pub struct Checker {
-    streams: BTreeMap<StreamKey, StreamState>,
+    /// Every name that had an event, with its state, in the order in which they came.
+    streams: Vec<(StreamKey, StreamState)>,
+    /// Where in `streams` a name is.
+    places: Seen,
     sequence: u64,
     recorded_at: Option<Timestamp>,
     run: Option<OpenRun>,
-    uids: BTreeSet<String>,
-    requests: BTreeSet<String>,
+    uids: Seen,
+    requests: Seen,
     /// Every image that an event named as one that a tag points to, or that was recorded.
-    images: BTreeMap<Digest, u32>,
-    recorded: BTreeSet<Digest>,
-    references: BTreeMap<String, u32>,
+    images: Seen,
+    /// Which of these were recorded, by number.
+    recorded: Vec<bool>,
+    references: Seen,
     brought: Vec<Brought>,
 }
 
@@ -82,11 +90,51 @@ struct Brought {
 /// A run of which not all events were seen yet.
 #[derive(Clone, Debug)]
 struct OpenRun {
-    /// Its first event, whose envelope all of them have.
-    first: Recorded,
+    envelope: Envelope,
     /// The streams whose events are over.
     left: BTreeSet<StreamKey>,
     chunk: Chunk,
+}
+
+/// What all events of a run say alike.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Envelope {
+    run: Run,
+    recorded_at: Timestamp,
+    actor: Actor,
+    reason: String,
+    command: String,
+    request_id: String,
+    request_digest: Vec<u8>,
+    caused_by: u64,
+    traceparent: String,
+}
+
+impl Envelope {
+    fn of(recorded: &Recorded) -> Self {
+        Self {
+            run: recorded.run,
+            recorded_at: recorded.recorded_at,
+            actor: recorded.actor.clone(),
+            reason: recorded.reason.clone(),
+            command: recorded.command.clone(),
+            request_id: recorded.request_id.clone(),
+            request_digest: recorded.request_digest.clone(),
+            caused_by: recorded.caused_by,
+            traceparent: recorded.traceparent.clone(),
+        }
+    }
+
+    fn is_of(&self, recorded: &Recorded) -> bool {
+        self.recorded_at == recorded.recorded_at
+            && self.actor == recorded.actor
+            && self.reason == recorded.reason
+            && self.command == recorded.command
+            && self.request_id == recorded.request_id
+            && self.request_digest == recorded.request_digest
+            && self.caused_by == recorded.caused_by
+            && self.traceparent == recorded.traceparent
+    }
 }
 
 /// The events of one stream in one run.
@@ -124,7 +172,7 @@ impl Checker {
         match &self.run {
             Some(run) => Err(Broken::Run(format!(
                 "the log ends within the run of {} events that begins with event {}",
-                run.first.run.length, run.first.sequence
+                run.envelope.run.length, run.envelope.run.first_sequence
             ))),
             None => Ok(()),
         }
@@ -137,9 +185,8 @@ impl Checker {
     }
 
     /// What is true of each name that ever had an event.
-    #[must_use]
-    pub fn streams(&self) -> &BTreeMap<StreamKey, StreamState> {
-        &self.streams
+    pub fn into_streams(self) -> impl Iterator<Item = (StreamKey, StreamState)> {
+        self.streams.into_iter()
     }
 
     fn check(&self, recorded: &Recorded) -> Checked {
@@ -152,7 +199,8 @@ impl Checker {
         })?;
         self.check_run(recorded)?;
         let never = StreamState::default();
-        let state = self.streams.get(&recorded.stream).unwrap_or(&never);
+        let state =
+            self.places.number(&recorded.stream).map_or(&never, |place| &self.streams[place as usize].1);
         check_on(state, recorded, self.told(recorded))?;
         self.check_chunk(state, recorded)?;
         self.check_in_log(state, recorded)
@@ -176,21 +224,14 @@ impl Checker {
             rule(recorded.caused_by < recorded.sequence, || {
                 "it is said to be caused by a later event".into()
             })?;
-            let again = !recorded.request_id.is_empty() && self.requests.contains(&recorded.request_id);
+            let again =
+                !recorded.request_id.is_empty() && self.requests.number(&recorded.request_id).is_some();
             return rule(!again, || {
                 format!("the request \"{}\" was carried out before", recorded.request_id)
             });
         };
-        let first = &open.first;
-        in_run(recorded.run == first.run, "the run before it is not whole")?;
-        let same = recorded.recorded_at == first.recorded_at
-            && recorded.actor == first.actor
-            && recorded.reason == first.reason
-            && recorded.command == first.command
-            && recorded.request_id == first.request_id
-            && recorded.request_digest == first.request_digest
-            && recorded.caused_by == first.caused_by
-            && recorded.traceparent == first.traceparent;
+        in_run(recorded.run == open.envelope.run, "the run before it is not whole")?;
+        let same = open.envelope.is_of(recorded);
         in_run(same, "who, when, why or what asked for it is not what the other events of its run say")
     }
 
@@ -267,18 +308,22 @@ impl Checker {
     /// What is asked of the whole log before it.
     fn check_in_log(&self, state: &StreamState, recorded: &Recorded) -> Checked {
         let known = |item: &HistoryItem| match &item.image {
-            Some(image) if !self.images.contains_key(image) => {
+            Some(image) if self.images.number(image.as_str()).is_none() => {
                 Err(Broken::Rule(format!("the image {image} was never recorded")))
             }
             Some(_) | None => Ok(()),
         };
         match &recorded.event.fact {
-            Fact::StreamCreated { .. } => rule(!self.uids.contains(&recorded.event.stream_uid), || {
-                "another life of a stream has its id already".into()
-            }),
-            Fact::ImageRecorded(image) => rule(!self.recorded.contains(&image.digest), || {
-                format!("the image {} was recorded before", image.digest)
-            }),
+            Fact::StreamCreated { .. } => {
+                rule(self.uids.number(&recorded.event.stream_uid).is_none(), || {
+                    "another life of a stream has its id already".into()
+                })
+            }
+            Fact::ImageRecorded(image) => {
+                let number = self.images.number(image.digest.as_str());
+                let recorded = number.is_some_and(|number| self.recorded[number as usize]);
+                rule(!recorded, || format!("the image {} was recorded before", image.digest))
+            }
             // What a document tells nobody here has seen.
             Fact::TagMoved(moved) if moved.cause == MoveCause::Testimony => {
                 rule(moved.copied_from == 0, || {
@@ -325,8 +370,8 @@ impl Checker {
         let imported = matches!(cause, MoveCause::Import | MoveCause::ScheduledImport);
         rule(!imported, || "it was imported, and says that it was taken from another event".into())?;
         rule(copied_from < recorded.sequence, || "it takes its image from a later event".into())?;
-        let image = item.image.as_ref().map(|image| self.images.get(image).copied());
-        let reference = self.references.get(&item.reference).copied();
+        let image = item.image.as_ref().map(|image| self.images.number(image.as_str()));
+        let reference = self.references.number(&item.reference);
         let first = self.brought.partition_point(|brought| brought.sequence < copied_from);
         let there = self.brought[first..].iter().take_while(|brought| brought.sequence == copied_from).any(
             |brought| {
@@ -371,19 +416,23 @@ impl Checker {
 
     fn remember(&mut self, recorded: &Recorded) {
         let Recorded { sequence, recorded_at, stream, event, .. } = recorded;
-        let state = self.streams.entry(stream.clone()).or_default();
+        let at = Position { sequence: *sequence, recorded_at: *recorded_at };
+        let (place, new) = self.places.take(stream);
+        if new {
+            self.streams.push((stream.clone(), StreamState::default()));
+        }
+        let (_, state) = &mut self.streams[place as usize];
         let before = state.life.as_ref().map(|stream| stream.generation);
-        *state =
-            apply(std::mem::take(state), event, Position { sequence: *sequence, recorded_at: *recorded_at });
+        *state = apply(std::mem::take(state), event, at);
         self.sequence = *sequence;
         self.recorded_at = Some(*recorded_at);
         match &event.fact {
             Fact::StreamCreated { .. } => {
-                self.uids.insert(event.stream_uid.clone());
+                self.uids.take(&event.stream_uid);
             }
             Fact::ImageRecorded(image) => {
-                self.image(&image.digest);
-                self.recorded.insert(image.digest.clone());
+                let number = self.image(&image.digest);
+                self.recorded[number as usize] = true;
             }
             Fact::TagMoved(moved) => self.bring(*sequence, &moved.item),
             Fact::TagRestored(restored) => {
@@ -421,9 +470,12 @@ impl Checker {
             }
             None => {
                 if !recorded.request_id.is_empty() {
-                    self.requests.insert(recorded.request_id.clone());
+                    self.requests.take(&recorded.request_id);
                 }
-                self.run = Some(OpenRun { first: recorded.clone(), left: BTreeSet::new(), chunk });
+                if recorded.run.length > 1 {
+                    self.run =
+                        Some(OpenRun { envelope: Envelope::of(recorded), left: BTreeSet::new(), chunk });
+                }
             }
         }
         if recorded.sequence + 1 == recorded.run.first_sequence + u64::from(recorded.run.length) {
@@ -433,26 +485,16 @@ impl Checker {
 
     /// The number of an image.
     fn image(&mut self, image: &Digest) -> u32 {
-        let next = self.images.len() as u32;
-        match self.images.get(image) {
-            Some(number) => *number,
-            None => {
-                self.images.insert(image.clone(), next);
-                next
-            }
+        let (number, new) = self.images.take(image.as_str());
+        if new {
+            self.recorded.push(false);
         }
+        number
     }
 
     fn bring(&mut self, sequence: u64, item: &HistoryItem) {
         let image = item.image.as_ref().map(|image| self.image(image));
-        let reference = match self.references.get(&item.reference) {
-            Some(number) => *number,
-            None => {
-                let number = self.references.len() as u32;
-                self.references.insert(item.reference.clone(), number);
-                number
-            }
-        };
+        let (reference, _) = self.references.take(&item.reference);
         self.brought.push(Brought { sequence, image, reference });
     }
 }
