@@ -7,6 +7,8 @@
 //! | `look`     | questions about one stream, answered from one moment                          |
 //! | `cache`    | the streams that were looked at last                                          |
 //! | `stage`    | changes to the rows that are not yet there                                    |
+//! | `table`    | all rows: those of the database, and over them what is not in it yet           |
+//! | `writing`  | what is not in it yet is written down, whole                                  |
 //! | `keys`     | where each row stands                                                         |
 //! | `rows`     | what stands in it                                                             |
 //! | `describe` | a stream put into words                                                       |
@@ -24,9 +26,11 @@ mod look;
 mod questions;
 mod rows;
 mod stage;
+mod table;
 #[cfg(test)]
 mod tests;
 mod view;
+mod writing;
 
 pub use look::Look;
 pub use questions::{KnownImage, PastRequest, Span, Within};

@@ -3,8 +3,10 @@
 //! A stream's state and its histories are different rows. Read one after the other, a command could land in between,
 //! and the answer would show half of it.
 
+use std::ops::Bound;
 use std::sync::{Arc, RwLockReadGuard};
 
+use sled::IVec;
 use tagtrail_domain::state::Current;
 use tagtrail_domain::{Digest, StreamKey, StreamState, TagName};
 
@@ -34,12 +36,12 @@ impl Look<'_> {
     }
 
     fn read_stream(&self, key: &StreamKey) -> StreamState {
-        let row = self.rows.db.get(keys::stream(keys::STREAM, key));
+        let row = self.rows.table.get(&keys::stream(keys::STREAM, key));
         let Some(row) = row.unwrap_or_else(|error| self.view.damaged(&error)) else {
             return StreamState::default();
         };
-        let tags = self.rows.db.scan_prefix(keys::stream(keys::TAG, key)).map(|entry| {
-            let (row, value) = entry.unwrap_or_else(|error| self.view.damaged(&error));
+        let rows = self.rows.table.scan(&keys::stream(keys::TAG, key));
+        let tags = self.view.read(rows).map(|(row, value)| {
             let tag = keys::texts(&row).nth(2).and_then(|text| TagName::parse(text).ok());
             (tag.unwrap_or_else(|| self.view.damaged(&"a tag")), value)
         });
@@ -51,28 +53,27 @@ impl Look<'_> {
     #[must_use]
     pub fn history(&self, key: &StreamKey, tag: &TagName, before: u64, limit: usize) -> Vec<(u64, Current)> {
         let (from, to) = (keys::history(key, tag, 0), keys::history(key, tag, before));
-        let item = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, value) = entry.unwrap_or_else(|error| self.view.damaged(&error));
+        let rows = self.rows.table.range_back(from, Bound::Excluded(to));
+        let item = |(key, value): (IVec, IVec)| {
             let current = self.decode::<HistoryRow>(&value, "a history item").into_current();
             (keys::number(&key), current.unwrap_or_else(|| self.view.damaged(&"a history item")))
         };
-        self.rows.db.range(from..to).rev().take(limit).map(item).collect()
+        self.view.read(rows).take(limit).map(item).collect()
     }
 
     /// How many different images the history of a stream holds. All items without an image count as one, as
     /// OpenShift has it (spec §4.6).
     #[must_use]
     pub fn unique_images(&self, key: &StreamKey) -> u64 {
-        self.view.images_in(&self.rows.db, key, self.stream(key).sequence)
+        self.view.images_in(&self.rows.table, key, self.stream(key).sequence)
     }
 
     /// All images in the history of a stream, once each.
     #[must_use]
     pub fn stream_images(&self, key: &StreamKey) -> Vec<Digest> {
-        let rows = self.rows.db.scan_prefix(keys::stream(keys::STREAM_IMAGE, key)).keys();
-        let rows = rows.map(|row| row.unwrap_or_else(|error| self.view.damaged(&error)));
+        let rows = self.view.read(self.rows.table.scan(&keys::stream(keys::STREAM_IMAGE, key)));
         let mut digests: Vec<Digest> = rows
-            .filter_map(|row| keys::texts(&row).nth(2).and_then(|text| Digest::parse(text).ok()))
+            .filter_map(|(row, _)| keys::texts(&row).nth(2).and_then(|text| Digest::parse(text).ok()))
             .collect();
         digests.dedup();
         digests

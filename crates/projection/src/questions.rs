@@ -1,7 +1,9 @@
 //! The questions the read model answers from its rows.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
+use sled::IVec;
 use tagtrail_domain::event::ImageRecorded;
 use tagtrail_domain::state::Current;
 use tagtrail_domain::{Digest, Namespace, StreamKey, StreamState, TagName, Timestamp, World};
@@ -9,6 +11,7 @@ use tagtrail_domain::{Digest, Namespace, StreamKey, StreamState, TagName, Timest
 use crate::keys;
 use crate::look::Look;
 use crate::rows::{self, ImageRow, RequestRow, StreamRow, TagRow};
+use crate::table::{Table, after_all};
 use crate::view::View;
 
 /// What a request id made before.
@@ -138,15 +141,12 @@ impl View {
             None => prefix.clone(),
         };
         // Not held: the writer need not wait for a long list, and each stream is looked at again on its own.
-        let db = self.rows().db.clone();
+        let rows = self.rows().table.range(start, after_all(&prefix));
         let lives = |value: &[u8]| match rows::decode::<StreamRow>(value) {
             Some(row) => row.life.is_some(),
             None => self.damaged(&"a stream"),
         };
-        db.range(start..)
-            .map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
-            .take_while(move |(key, _)| key.starts_with(&prefix))
-            .filter_map(move |(key, value)| Some((stream_key(&key)?, lives(&value))))
+        self.read(rows).filter_map(move |(key, value)| Some((stream_key(&key)?, lives(&value))))
     }
 
     /// A tag's history: see [`Look::history`].
@@ -164,15 +164,14 @@ impl View {
     /// The same right after one of the stream's events.
     #[must_use]
     pub fn unique_images_after(&self, key: &StreamKey, sequence: u64) -> u64 {
-        let db = self.rows().db.clone();
-        self.images_in(&db, key, sequence)
+        self.images_in(&self.rows().table, key, sequence)
     }
 
-    pub(crate) fn images_in(&self, db: &sled::Db, key: &StreamKey, sequence: u64) -> u64 {
+    pub(crate) fn images_in(&self, table: &Table, key: &StreamKey, sequence: u64) -> u64 {
         if sequence == 0 {
             return 0;
         }
-        match db.get(keys::stream_event(key, sequence)) {
+        match table.get(&keys::stream_event(key, sequence)) {
             Ok(Some(row)) => self.decode(&row, "an event of a stream"),
             Ok(None) => self.damaged(&"an event of a stream is missing"),
             Err(error) => self.damaged(&error),
@@ -182,19 +181,17 @@ impl View {
     /// A stream as it was kept last, at an event up to `until`. `None`: that was before it was kept first.
     #[must_use]
     pub fn snapshot(&self, key: &StreamKey, until: u64) -> Option<Arc<StreamState>> {
-        let db = self.rows().db.clone();
+        let table = self.rows().table.clone();
         let begin = keys::stream(keys::SNAPSHOT, key);
-        let last = db.range(begin.clone()..keys::snapshot(key, until.saturating_add(1))).next_back()?;
-        let (last, _) = last.unwrap_or_else(|error| self.damaged(&error));
+        let end = Bound::Excluded(keys::snapshot(key, until.saturating_add(1)));
+        let (last, _) = self.read(table.range_back(begin.clone(), end)).next()?;
         let parts = |row: &[u8]| {
             let (sequence, tag) =
                 keys::snapshot_parts(row, &begin).unwrap_or_else(|| self.damaged(&"a snapshot"));
             (sequence, tag.map(TagName::parse))
         };
         let (sequence, _) = parts(&last);
-        let mut rows = db
-            .scan_prefix(keys::snapshot(key, sequence))
-            .map(|row| row.unwrap_or_else(|error| self.damaged(&error)));
+        let mut rows = self.read(table.scan(&keys::snapshot(key, sequence)));
         let (_, row) = rows.next().expect("one was found");
         let tags = rows.map(|(row, value)| match parts(&row).1 {
             Some(Ok(tag)) => (tag, value),
@@ -204,11 +201,7 @@ impl View {
     }
 
     /// The state that the row of a stream and those of its tags stand for.
-    pub(crate) fn state_of(
-        &self,
-        row: &[u8],
-        tags: impl Iterator<Item = (TagName, sled::IVec)>,
-    ) -> StreamState {
+    pub(crate) fn state_of(&self, row: &[u8], tags: impl Iterator<Item = (TagName, IVec)>) -> StreamState {
         let row: StreamRow = self.decode(row, "a stream");
         let mut life = row.life.map(rows::LifeRow::into_stream);
         if let Some(stream) = &mut life {
@@ -251,13 +244,10 @@ impl View {
             start.push(0xff);
             start
         });
-        let db = self.rows().db.clone();
-        db.range(start..)
-            .keys()
-            .map(|key| key.unwrap_or_else(|error| self.damaged(&error)))
-            .take_while(|key| key.starts_with(&table))
+        let rows = self.rows().table.range(start, after_all(&table));
+        self.read(rows)
             .take(limit)
-            .filter_map(|key| Digest::parse(keys::texts(&key).next()?).ok())
+            .filter_map(|(key, _)| Digest::parse(keys::texts(&key).next()?).ok())
             .collect()
     }
 
@@ -270,16 +260,9 @@ impl View {
     /// Sequences of the events of a stream's name, from `from` on, at most `limit`.
     #[must_use]
     pub fn events_of(&self, key: &StreamKey, from: u64, limit: usize) -> Vec<u64> {
-        let prefix = keys::stream(keys::STREAM_EVENT, key);
-        let rows = self.rows();
-        rows.db
-            .range(keys::stream_event(key, from)..)
-            .keys()
-            .map(|key| key.unwrap_or_else(|error| self.damaged(&error)))
-            .take_while(|key| key.starts_with(&prefix))
-            .take(limit)
-            .map(|key| keys::number(&key))
-            .collect()
+        let end = after_all(&keys::stream(keys::STREAM_EVENT, key));
+        let rows = self.rows().table.range(keys::stream_event(key, from), end);
+        self.read(rows).take(limit).map(|(key, _)| keys::number(&key)).collect()
     }
 
     /// The same from the newest on, before `before`.
@@ -302,12 +285,8 @@ impl View {
     }
 
     fn numbers_before(&self, from: Vec<u8>, to: Vec<u8>, limit: usize) -> Vec<u64> {
-        let keys = self.rows().db.range(from..to).keys();
-        keys.rev()
-            .map(|key| key.unwrap_or_else(|error| self.damaged(&error)))
-            .take(limit)
-            .map(|key| keys::number(&key))
-            .collect()
+        let rows = self.rows().table.range_back(from, Bound::Excluded(to));
+        self.read(rows).take(limit).map(|(key, _)| keys::number(&key)).collect()
     }
 
     /// Which tags point, or pointed, to an image, and from when to when: sorted by namespace, stream, tag and time, what
@@ -326,10 +305,8 @@ impl View {
             after.push(0);
             start = start.max(after);
         }
-        let db = self.rows().db.clone();
-        db.range(start..)
-            .map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
-            .take_while(|(key, _)| key.starts_with(&prefix))
+        let rows = self.rows().table.range(start, after_all(&prefix));
+        self.read(rows)
             .take(limit)
             .map(|(key, value)| {
                 let number = self.decode(&value, "a span");
@@ -342,17 +319,16 @@ impl View {
     /// through an image index.
     #[must_use]
     pub fn next_image(&self, prefix: &str, after: Option<&Digest>) -> Option<Digest> {
-        let db = self.rows().db.clone();
-        let first_in = |table: u8| {
-            let prefix = [&keys::table(table), prefix.as_bytes()].concat();
+        let table = self.rows().table.clone();
+        let first_in = |rows: u8| {
+            let prefix = [&keys::table(rows), prefix.as_bytes()].concat();
             let start = after.map_or(prefix.clone(), |digest| {
                 // Behind the zero byte that ends a text, and so behind all rows of that image.
-                let after = [&keys::table(table), digest.as_str().as_bytes(), &[1]].concat();
+                let after = [&keys::table(rows), digest.as_str().as_bytes(), &[1]].concat();
                 after.max(prefix.clone())
             });
-            let (key, _) = db.range(start..).next()?.unwrap_or_else(|error| self.damaged(&error));
-            let first = keys::texts(&key).next().filter(|_| key.starts_with(&prefix));
-            first.and_then(|text| Digest::parse(text).ok())
+            let (key, _) = self.read(table.range(start, after_all(&prefix))).next()?;
+            keys::texts(&key).next().and_then(|text| Digest::parse(text).ok())
         };
         [keys::SPAN, keys::INDEX].into_iter().filter_map(first_in).min()
     }

@@ -15,7 +15,7 @@ use tagtrail_domain::{
 };
 
 /// The version of keys and rows. A read model of any other version is thrown away and rebuilt.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// The encoding of bincode 1, which other implementations read as well.
 const ENCODING: Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =
@@ -33,7 +33,7 @@ pub(crate) fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct MetaRow {
     pub(crate) version: u32,
     pub(crate) log_id: String,
@@ -43,6 +43,15 @@ pub(crate) struct MetaRow {
     pub(crate) checksum: u32,
     /// When that event was recorded.
     pub(crate) recorded_at: TimeRow,
+    /// Not while rows are being written that lead further.
+    pub(crate) whole: bool,
+}
+
+impl MetaRow {
+    /// Whether it is of the same event of the same log.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (self.position, self.checksum) == (other.position, other.checksum) && self.log_id == other.log_id
+    }
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]

@@ -5,8 +5,10 @@
 //! become durable, the stage is dropped and nothing has happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use sled::IVec;
 use tagtrail_domain::check;
 use tagtrail_domain::event::{HistoryChange, TagMoved, TagRestored};
 use tagtrail_domain::state::Current;
@@ -16,6 +18,7 @@ use tagtrail_domain::{
 
 use crate::keys;
 use crate::rows::{self, HistoryRow, ImageRow, RequestRow, StreamRow, TagRow};
+use crate::table::Layer;
 use crate::view::View;
 
 /// After how many events of a stream it is kept as it is, at least. With more tags it is kept less often, so that an event never
@@ -26,7 +29,7 @@ const SNAPSHOT_EVENTS: u64 = 256;
 pub struct Stage<'v> {
     view: &'v View,
     /// `None`: the row is to go.
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: Layer,
     /// The streams touched, decoded.
     streams: BTreeMap<StreamKey, Arc<StreamState>>,
     /// How many different images the history of the stream at hand holds.
@@ -44,14 +47,14 @@ pub(crate) struct Last {
 }
 
 pub(crate) struct Changes {
-    pub(crate) rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) rows: Layer,
     pub(crate) streams: BTreeMap<StreamKey, Arc<StreamState>>,
     pub(crate) last: Option<Last>,
 }
 
 impl<'v> Stage<'v> {
     pub(crate) fn new(view: &'v View) -> Self {
-        Self { view, changes: BTreeMap::new(), streams: BTreeMap::new(), images: 0, last: None }
+        Self { view, changes: Layer::new(), streams: BTreeMap::new(), images: 0, last: None }
     }
 
     pub(crate) fn into_changes(mut self) -> Changes {
@@ -327,7 +330,7 @@ impl<'v> Stage<'v> {
     }
 
     /// A row, as this batch leaves it.
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    fn get(&self, key: &[u8]) -> Option<IVec> {
         match self.changes.get(key) {
             Some(change) => change.clone(),
             None => self.view.get(key),
@@ -335,10 +338,12 @@ impl<'v> Stage<'v> {
     }
 
     /// All rows that start with `prefix`, in order.
-    fn scan(&self, prefix: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    fn scan(&self, prefix: &[u8]) -> BTreeMap<IVec, IVec> {
         let mut found: BTreeMap<_, _> = self.view.scan(prefix).collect();
-        for (key, change) in
-            self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix))
+        for (key, change) in self
+            .changes
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
         {
             match change {
                 Some(value) => found.insert(key.clone(), value.clone()),
@@ -350,18 +355,20 @@ impl<'v> Stage<'v> {
 
     /// Whether there is a row that starts with `prefix`.
     fn any(&self, prefix: &[u8]) -> bool {
-        let mut changed =
-            self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        let mut changed = self
+            .changes
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix));
         changed.any(|(_, change)| change.is_some())
             || self.view.scan(prefix).any(|(key, _)| !self.changes.contains_key(&key))
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.changes.insert(key, Some(value));
+        self.changes.insert(key.into(), Some(value.into()));
     }
 
-    fn remove(&mut self, key: Vec<u8>) {
-        self.changes.insert(key, None);
+    fn remove(&mut self, key: impl Into<IVec>) {
+        self.changes.insert(key.into(), None);
     }
 
     /// What a request id made before, in this batch or ever.

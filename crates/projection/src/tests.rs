@@ -140,15 +140,69 @@ fn a_run_is_applied_whole_however_long_it_is() {
     assert_eq!(view.stream(&key()).life.as_ref().expect("lives").tags.len(), 2_500);
 }
 
+fn close(view: View) {
+    view.flush().expect("it is written down");
+}
+
+/// A kill at any point of writing down: before the redo file has its name nothing was written, and from then on everything is.
+#[test]
+fn what_was_being_written_down_is_written_down() {
+    let log = log_of(vec![vec![created(), set(1), moved(1, 'a')]]);
+    let more = || append(&log, vec![moved(1, 'b'), set(2), moved(2, 'a')]);
+    let head = log.head();
+    more();
+    let whole = tempfile::tempdir().expect("a directory");
+    let whole = caught_up(&whole.path().join("view"), &log);
+    let mut stops = 0;
+    for stop in 0.. {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = dir.path().join("view");
+        let (view, _) = View::open(&place, &log).expect("opens");
+        view.catch_up(&log, head, &mut |_| {}).expect("catches up");
+        view.flush().expect("it is written down");
+        view.catch_up(&log, log.head(), &mut |_| {}).expect("catches up");
+        let rows = view.stop_writing_after(stop);
+        drop(view);
+        let (view, opened) = View::open(&place, &log).expect("opens");
+        assert_eq!(opened, Opened::Kept(log.head()), "stopped after {stop} of {rows} rows");
+        assert_eq!(view.compare(&whole, 9).1, Vec::<String>::new(), "stopped after {stop} of {rows} rows");
+        drop(view);
+        assert_eq!(View::open(&place, &log).expect("opens").1, Opened::Kept(log.head()));
+        stops += 1;
+        if stop > rows {
+            break;
+        }
+    }
+    assert!(stops > 10, "{stops} stops");
+}
+
+/// Without the rest of what was being written the rows are somewhere between two commits: they are not to be used.
+#[test]
+fn a_damaged_redo_file_is_noticed() {
+    for damage in [0, 9, 200] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = dir.path().join("view");
+        let log = log_of(vec![vec![created(), set(1), moved(1, 'a')]]);
+        let view = caught_up(&place, &log);
+        view.stop_writing_after(3);
+        drop(view);
+        let redo = place.join("redo");
+        let mut bytes = std::fs::read(&redo).expect("it is there");
+        bytes[damage] ^= 1;
+        std::fs::write(&redo, bytes).expect("it can be written");
+        let (_, opened) = View::open(&place, &log).expect("opens");
+        assert!(matches!(&opened, Opened::Discarded(why) if why.contains("damaged")), "{opened:?}");
+    }
+}
+
 #[test]
 fn a_damaged_row_is_an_error_and_the_next_start_rebuilds() {
     let check = |row: &dyn Fn(&StreamKey) -> Vec<u8>, ask: &dyn Fn(&View)| {
         let dir = tempfile::tempdir().expect("a directory");
         let place = dir.path().join("view");
         let log = log_of(vec![vec![created(), set(1), moved(1, 'a')]]);
-        drop(caught_up(&place, &log));
+        close(caught_up(&place, &log));
         let (view, opened) = View::open(&place, &log).expect("opens");
-        view.flush().expect("flushes");
         assert_eq!(opened, Opened::Kept(3));
         view.overwrite(&row(&key()), b"garbage");
         let panic = catch_unwind(AssertUnwindSafe(|| ask(&view))).expect_err("nothing is made up");
@@ -159,7 +213,7 @@ fn a_damaged_row_is_an_error_and_the_next_start_rebuilds() {
         assert!(matches!(&opened, Opened::Discarded(why) if why.contains("damaged")), "{opened:?}");
         view.catch_up(&log, log.head(), &mut |_| {}).expect("catches up");
         ask(&view);
-        drop(view);
+        close(view);
         assert_eq!(View::open(&place, &log).expect("opens").1, Opened::Kept(3));
     };
     check(&|key| keys::stream(keys::STREAM, key), &|view| assert!(view.stream(&key()).life.is_some()));
@@ -187,7 +241,7 @@ fn one_built_beside_takes_the_place() {
     assert!(!beside.exists() && !dir.path().join("view.old").exists());
     append(&log, vec![moved(1, 'a')]);
     live.catch_up(&log, log.head(), &mut |_| {}).expect("goes on");
-    drop(live);
+    close(live);
     let (live, opened) = View::open(&place, &log).expect("opens");
     assert_eq!(opened, Opened::Kept(3));
 

@@ -4,8 +4,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use sled::IVec;
 
 use tagtrail_domain::Timestamp;
 use tagtrail_event_log::codec::{self, DecodeError};
@@ -15,12 +18,17 @@ use crate::cache::Cache;
 use crate::keys;
 use crate::rows::{self, MetaRow};
 use crate::stage::Stage;
+use crate::table::{self, Table};
+use crate::writing::{self, Writing};
 
 /// How many events are read and applied at once while catching up.
 const CATCH_UP_EVENTS: usize = 1_000;
 const CATCH_UP_BYTES: usize = 4 << 20;
-/// After how many events the rows are synced; as many are applied again after a kill, at some 10,000 a second.
-const FLUSH_EVERY_EVENTS: u64 = 10_000;
+/// After how many changed rows these are written down. A kill loses as many, and the next start applies their events again: that is
+/// less than a second's work.
+const WRITE_ROWS: usize = 20_000;
+/// How many may wait while those before them are still being written. Then whoever commits waits too.
+const WAITING_ROWS: usize = 5 * WRITE_ROWS;
 const SLED_CACHE_BYTES: u64 = 64 << 20;
 /// A file in the read model's own directory that says why it is not to be trusted. It goes when that goes.
 const SUSPICION: &str = "SUSPECT";
@@ -34,16 +42,16 @@ const LOCKED: (u32, Duration) = (100, Duration::from_millis(20));
 /// read while it serves: whoever asked for it meets a panic, because neither an answer nor a decision may be made up.
 pub struct View {
     directory: PathBuf,
-    rows: RwLock<Rows>,
+    rows: Arc<RwLock<Rows>>,
     cache: Mutex<Cache>,
+    /// Writes down what was committed a while ago.
+    writing: Mutex<Option<JoinHandle<Result<(), String>>>>,
 }
 
 pub(crate) struct Rows {
-    pub(crate) db: sled::Db,
-    position: u64,
-    recorded_at: Timestamp,
-    /// Events applied since the last sync.
-    unflushed: u64,
+    pub(crate) table: Table,
+    /// What they are.
+    meta: MetaRow,
 }
 
 /// What opening the read model found.
@@ -91,7 +99,7 @@ impl View {
         let kept = if directory.exists() { Some(open_fitting(directory, log)) } else { None };
         let (rows, opened) = match kept {
             Some(Ok(rows)) => {
-                let position = rows.position;
+                let position = rows.meta.position;
                 (rows, Opened::Kept(position))
             }
             Some(Err(in_use @ Misfit::InUse)) => return Err(database(directory, &in_use)),
@@ -103,8 +111,9 @@ impl View {
         };
         let view = Self {
             directory: directory.to_owned(),
-            rows: RwLock::new(rows),
+            rows: Arc::new(RwLock::new(rows)),
             cache: Mutex::new(Cache::new()),
+            writing: Mutex::new(None),
         };
         Ok((view, opened))
     }
@@ -158,59 +167,82 @@ impl View {
     pub fn commit(&self, stage: Stage<'_>, log: &dyn Log) -> Result<(), ViewError> {
         let changes = stage.into_changes();
         let Some(last) = changes.last else { return Ok(()) };
-        let mut batch = sled::Batch::default();
-        for (key, change) in changes.rows {
-            match change {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
         let meta = MetaRow {
             version: rows::VERSION,
             log_id: log.id().to_string(),
             position: last.sequence,
             checksum: last.checksum,
             recorded_at: last.recorded_at.into(),
+            whole: true,
         };
-        batch.insert(keys::table(keys::META), rows::encode(&meta));
+        let mut changed = changes.rows;
+        changed.insert(keys::table(keys::META).into(), Some(rows::encode(&meta).into()));
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        rows.db.apply_batch(batch).map_err(|e| database(&self.directory, &e))?;
-        rows.unflushed += last.sequence - rows.position;
-        rows.position = last.sequence;
-        rows.recorded_at = last.recorded_at;
+        rows.table.push(changed);
+        rows.meta = meta;
         // Under the same lock, so that no reader can put an older state back into the cache.
         let mut cache = self.cache();
         for (key, state) in changes.streams {
             cache.put(key, state);
         }
         drop(cache);
-        let flushes = rows.unflushed >= FLUSH_EVERY_EVENTS;
-        if flushes {
-            rows.unflushed = 0;
-        }
+        let waiting = rows.table.waiting();
         drop(rows);
-        if flushes { self.flush() } else { Ok(()) }
+        if waiting >= WRITE_ROWS { self.write_down(waiting >= WAITING_ROWS) } else { Ok(()) }
+    }
+
+    /// Begins to write down what waits, unless something is still being written; `patiently`: once that is done.
+    fn write_down(&self, patiently: bool) -> Result<(), ViewError> {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = writing.take_if(|before| patiently || before.is_finished()) {
+            self.written(before)?;
+        }
+        if writing.is_none() {
+            let (work, rows) = (self.begin_writing(), self.rows.clone());
+            let thread = thread::Builder::new().name("rows".into()).spawn(move || work.carry_out(&rows));
+            *writing = Some(thread.map_err(|e| database(&self.directory, &e))?);
+        }
+        Ok(())
+    }
+
+    fn begin_writing(&self) -> Writing {
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        Writing { directory: self.directory.clone(), db: rows.table.db().clone(), layers: rows.table.leave() }
+    }
+
+    /// Waits for what is being written.
+    fn written(&self, writing: JoinHandle<Result<(), String>>) -> Result<(), ViewError> {
+        // sled panics on damage instead of telling.
+        let written = writing.join().unwrap_or_else(|_| Err("writing it down broke off".into()));
+        written.map_err(|reason| database(&self.directory, &reason))
     }
 
     /// Everything up to this sequence is in the rows.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.rows().position
+        self.rows().meta.position
     }
 
     /// When the event at [`View::position`] was recorded.
     #[must_use]
     pub fn recorded_at(&self) -> Timestamp {
-        self.rows().recorded_at
+        self.rows().meta.recorded_at.into()
     }
 
-    /// Writes what is still in memory. Without it nothing is lost; the next start only has more to catch up.
+    /// Writes down what is still in memory. Without it nothing is lost; the next start only has more to catch up.
     ///
     /// # Errors
     /// [`ViewError::Database`].
     pub fn flush(&self) -> Result<(), ViewError> {
-        let db = self.rows().db.clone();
-        db.flush().map(|_| ()).map_err(|e| database(&self.directory, &e))
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = writing.take() {
+            self.written(before)?;
+        }
+        let work = self.begin_writing();
+        if work.layers.is_empty() {
+            return Ok(());
+        }
+        work.carry_out(&self.rows).map_err(|reason| database(&self.directory, &reason))
     }
 
     /// Puts a read model that was built beside this one, up to the same event, in its place. The caller has stopped
@@ -222,11 +254,9 @@ impl View {
     /// [`ViewError::Database`] if the directories cannot be exchanged; then this one stays.
     pub fn replace(&self, newer: Self) -> Result<(), ViewError> {
         newer.flush()?;
-        let Self { directory: beside, rows: newer, .. } = newer;
-        let Rows { db, position, recorded_at, .. } =
-            newer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (beside, meta) = (newer.directory.clone(), newer.rows().meta.clone());
         // Sled finds some of its files by the path it was opened at, so it is closed before that changes.
-        drop(db);
+        drop(newer);
         let old_place = self.directory.with_extension("old");
         let fail = |e: std::io::Error| database(&self.directory, &e);
         let exchange = |newer: &Path, here: &Path, aside: &Path| {
@@ -236,9 +266,12 @@ impl View {
                 fail(error)
             })
         };
+        // Nothing writes to what is put aside.
+        self.flush()?;
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        if rows.position != position {
-            let reason = format!("it moved on to {} while it was built anew to {position}", rows.position);
+        let (position, newest) = (rows.meta.position, meta.position);
+        if position != newest {
+            let reason = format!("it moved on to {position} while it was built anew to {newest}");
             return Err(database(&self.directory, &reason));
         }
         if old_place.exists() {
@@ -252,7 +285,7 @@ impl View {
                 return Err(database(&self.directory, &reason));
             }
         };
-        *rows = Rows { db, position, recorded_at, unflushed: 0 };
+        *rows = Rows { table: Table::new(db), meta };
         self.cache().clear();
         drop(rows);
         fs::remove_dir_all(&old_place).map_err(fail)
@@ -290,14 +323,14 @@ impl View {
     /// How many rows there are. Counts them.
     #[must_use]
     pub fn row_count(&self) -> u64 {
-        self.rows().db.len() as u64
+        self.scan(&[]).count() as u64
     }
 
     /// What differs between two read models at the same position, at most `limit` sentences, and how many rows were
     /// compared.
     #[must_use]
     pub fn compare(&self, other: &Self, limit: usize) -> (u64, Vec<String>) {
-        let (ours, theirs) = (self.rows().db.clone(), other.rows().db.clone());
+        let (ours, theirs) = (self.rows().table.clone(), other.rows().table.clone());
         let mut differences = Vec::new();
         let mut differs = |text: String| {
             if differences.len() < limit {
@@ -305,8 +338,8 @@ impl View {
             }
         };
         let mut rows = 0;
-        let mut last = sled::IVec::default();
-        for row in ours.iter() {
+        let mut last = IVec::default();
+        for row in ours.scan(&[]) {
             match row {
                 // A damaged tree can lead in a circle: rows come in ascending order, or something is wrong.
                 Ok((key, value)) if rows == 0 || key > last => {
@@ -330,7 +363,7 @@ impl View {
                 }
             }
         }
-        for row in theirs.iter() {
+        for row in theirs.scan(&[]) {
             match row {
                 Ok((key, _)) if matches!(ours.get(&key), Ok(Some(_))) => {}
                 Ok((key, _)) => differs(format!("row {} is missing in the live one", show(&key))),
@@ -343,25 +376,36 @@ impl View {
         (rows, differences)
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let row = self.rows().db.get(key);
-        row.unwrap_or_else(|error| self.damaged(&error)).map(|value| value.to_vec())
+    pub(crate) fn get(&self, key: &[u8]) -> Option<IVec> {
+        let row = self.rows().table.get(key);
+        row.unwrap_or_else(|error| self.damaged(&error))
     }
 
-    pub(crate) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + use<'_> {
-        let rows = self.rows().db.scan_prefix(prefix);
+    pub(crate) fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = (IVec, IVec)> + use<'_> {
+        self.read(self.rows().table.scan(prefix))
+    }
+
+    /// Rows, or a panic where one cannot be read.
+    pub(crate) fn read(&self, rows: table::Rows) -> impl Iterator<Item = (IVec, IVec)> + use<'_> {
         rows.map(|row| row.unwrap_or_else(|error| self.damaged(&error)))
-            .map(|(key, value)| (key.to_vec(), value.to_vec()))
     }
 
     pub(crate) fn decode<T: for<'a> serde::Deserialize<'a>>(&self, row: &[u8], what: &str) -> T {
         rows::decode(row).unwrap_or_else(|| self.damaged(&what))
     }
 
+    /// Begins to write down, and stops after so many rows, as a kill would. Gives how many there were.
+    #[cfg(test)]
+    pub(crate) fn stop_writing_after(&self, rows: usize) -> usize {
+        self.begin_writing().stop_after(rows)
+    }
+
     /// Damages a row.
     #[cfg(test)]
     pub(crate) fn overwrite(&self, row: &[u8], value: &[u8]) {
-        self.rows().db.insert(row, value).expect("memory takes everything");
+        let mut rows = self.rows.write().expect("nobody fell over it");
+        rows.table.push([(row.into(), Some(value.into()))].into());
+        drop(rows);
         self.cache().clear();
     }
 
@@ -371,6 +415,16 @@ impl View {
 
     pub(crate) fn rows(&self) -> RwLockReadGuard<'_, Rows> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for View {
+    /// Waits for what is being written, so that whoever opens the directory next finds it free.
+    fn drop(&mut self) {
+        let writing = self.writing.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = writing.map(|writing| self.written(writing)) {
+            tracing::error!(%error, "the read model was not written down");
+        }
     }
 }
 
@@ -427,14 +481,16 @@ fn open_fitting(directory: &Path, log: &dyn Log) -> Result<Rows, Misfit> {
         return Err(format!("it was found to be damaged: {why}").into());
     }
     let db = open_sled(directory)?;
-    let meta = db.get(keys::table(keys::META)).map_err(|e| e.to_string())?;
-    let meta = meta.ok_or("it is empty")?;
-    let meta: MetaRow = rows::decode(&meta).ok_or("its version is unknown")?;
+    writing::redo(directory, &db)?;
+    let meta = writing::meta(&db)?;
     if meta.version != rows::VERSION {
         return Err(format!("it has version {}, this is version {}", meta.version, rows::VERSION).into());
     }
     if meta.log_id != log.id().to_string() {
         return Err(format!("it belongs to the log {}", meta.log_id).into());
+    }
+    if !meta.whole {
+        return Err("it lost what was written last".into());
     }
     if meta.position > log.head() {
         return Err(format!("it is at sequence {}, ahead of the log at {}", meta.position, log.head()).into());
@@ -445,21 +501,21 @@ fn open_fitting(directory: &Path, log: &dyn Log) -> Result<Rows, Misfit> {
             return Err(format!("event {} of the log is not the one it was built from", meta.position).into());
         }
     }
-    Ok(Rows { db, position: meta.position, recorded_at: meta.recorded_at.into(), unflushed: 0 })
+    Ok(Rows { table: Table::new(db), meta })
 }
 
 fn open_new(directory: &Path, log: &dyn Log) -> Result<Rows, ViewError> {
     let db = open_sled(directory).map_err(|e| database(directory, &e))?;
-    let recorded_at = Timestamp::default();
     let meta = MetaRow {
         version: rows::VERSION,
         log_id: log.id().to_string(),
         position: 0,
         checksum: 0,
-        recorded_at: recorded_at.into(),
+        recorded_at: Timestamp::default().into(),
+        whole: true,
     };
-    db.insert(keys::table(keys::META), rows::encode(&meta)).map_err(|e| database(directory, &e))?;
-    Ok(Rows { db, position: 0, recorded_at, unflushed: 0 })
+    writing::put_meta(&db, &meta).map_err(|e| database(directory, &e))?;
+    Ok(Rows { table: Table::new(db), meta })
 }
 
 /// Sled panics on damage instead of telling, so it is opened where a panic is an answer. It lets go of its lock only

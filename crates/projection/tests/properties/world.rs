@@ -177,6 +177,14 @@ impl Live {
         }
     }
 
+    /// Closes the read model without writing anything down, as a kill does, and opens it again.
+    pub(crate) fn kill(&mut self) -> Opened {
+        self.stand_in();
+        let (view, opened) = View::open(&self.path(), &self.log).expect("a view");
+        self.view = view;
+        opened
+    }
+
     /// Closes the read model and opens it again.
     pub(crate) fn reopen(&mut self) -> Opened {
         let log = self.log.clone();
@@ -193,6 +201,11 @@ impl Live {
 
     /// Closes the read model; a new one, elsewhere, stands in for it.
     pub(crate) fn close(&mut self) {
+        self.view.flush().expect("the disk is well");
+        self.stand_in();
+    }
+
+    fn stand_in(&mut self) {
         self.closed += 1;
         let elsewhere = self.directory.path().join(format!("elsewhere-{}", self.closed));
         let (view, _) = View::open(&elsewhere, &self.log).expect("a view");
