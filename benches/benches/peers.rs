@@ -220,14 +220,18 @@ fn middle(mut of: Vec<f64>) -> f64 {
 fn main() {
     if let Ok(told) = std::env::var(ECHO) {
         let (port, answer) = told.split_once(' ').unwrap();
-        let bytes: Vec<u8> =
-            (0..answer.len()).step_by(2).map(|at| u8::from_str_radix(&answer[at..at + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> = (0..answer.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&answer[at..at + 2], 16).unwrap())
+            .collect();
         return serve_echo(port.parse().unwrap(), prost::Message::decode(&*bytes).unwrap());
     }
     // Where cargo builds is a real disk; the system's temporary directory may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (peers, runtime, numbers) = (start(dir.path()), Runtime::new().unwrap(), AtomicU64::new(0));
-    println!("callers      moves/s  p50 us  p99 us   etcd puts/s  p50 us  p99 us      echo/s        raw/s   / etcd  / echo   / raw");
+    println!(
+        "callers      moves/s  p50 us  p99 us   etcd puts/s  p50 us  p99 us      echo/s        raw/s   / etcd  / echo   / raw"
+    );
     for callers in CALLERS {
         let mut rates = [const { Vec::new() }; 4];
         let mut times = [const { Vec::new() }; 3];
@@ -241,7 +245,11 @@ fn main() {
         }
         let [ours, etcd, echo, raw] = rates.map(middle);
         let [[p50, p99], [etcd_p50, etcd_p99], _] = times.map(|mut times| {
-            if times.is_empty() { [0, 0] } else { [50, 99].map(|of_hundred| quantile(&mut times, of_hundred)) }
+            if times.is_empty() {
+                [0, 0]
+            } else {
+                [50, 99].map(|of_hundred| quantile(&mut times, of_hundred))
+            }
         });
         println!(
             "{callers:>7}   {ours:>10.0}  {p50:>6}  {p99:>6}    {etcd:>10.0}  {etcd_p50:>6}  {etcd_p99:>6}  {echo:>10.0}   {raw:>10.0}   {:>6.2}  {:>6.2}  {:>6.2}",

@@ -40,6 +40,18 @@ pub fn description(model: &Model, key: &StreamKey) -> Option<v1::ImageStreamDesc
     })
 }
 
+/// A living stream with the whole history of each tag, as the API has it. `None`: it does not live.
+#[must_use]
+pub fn whole(model: &Model, key: &StreamKey) -> Option<v1::ImageStream> {
+    let mut stream = shown(key, &model.stream(key))?;
+    for status in &mut stream.statuses {
+        let tag = TagName::parse(&status.tag).expect("it was a tag's name");
+        let items = model.history(key, &tag).iter().rev();
+        status.items = items.map(|current| to_proto::history_item(&current.item)).collect();
+    }
+    Some(stream)
+}
+
 /// A living stream with what each tag points to. `None`: it does not live.
 #[must_use]
 pub fn shown(key: &StreamKey, state: &StreamState) -> Option<v1::ImageStream> {

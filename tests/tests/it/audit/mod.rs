@@ -4,6 +4,7 @@
 //! |------------|------------------------------------------------------------------------------------|
 //! | `receipts` | a write's proof in a file, checked without a server                                 |
 //! | `proofs`   | what gRPC proves, and how often a checkpoint comes, through kills too              |
+//! | `replays`  | what the events make of the state is what the server shows                          |
 //! | `files`    | the same for everybody: checkpoint, tiles and entries over HTTP                    |
 //! | `rollback` | an older copy of the data, another history, a lost key; and how the log goes on     |
 //! | `places`   | where the key and the newest checkpoint are kept, and what becomes of them          |
@@ -12,6 +13,7 @@ mod files;
 mod places;
 mod proofs;
 mod receipts;
+mod replays;
 mod rollback;
 
 use std::fs;

@@ -9,10 +9,11 @@ use tagtrail_replay::shown;
 use super::{AuditError, HELP, Progress, What};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::k8s;
 use crate::moment::{self, MOMENTS, When};
 use crate::places::Place;
 use crate::print::age::Now;
-use crate::print::{describe, events};
+use crate::print::{describe, events, json};
 
 /// Print the image streams that the events make, or the events.
 ///
@@ -28,8 +29,15 @@ pub(crate) struct Args {
     /// Only this image stream
     #[arg(long, value_name = "[NAMESPACE/]STREAM")]
     stream: Option<String>,
-    /// state: the image streams in words; jsonl: each event as JSON; cloudevents: each as a CloudEvent
-    #[arg(short, long, value_name = "FORMAT", default_value = "state", value_parser = ["state", "jsonl", "cloudevents"])]
+    /// state: the image streams in words; json: the same as 'get is -o json' has them, with every history whole; jsonl: each event
+    /// as JSON; cloudevents: each as a CloudEvent
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "state",
+        value_parser = ["state", "json", "jsonl", "cloudevents"]
+    )]
     output: String,
     /// Stop after each command, and show what it changed
     #[arg(long)]
@@ -41,6 +49,11 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), AuditError> 
         Some(text) => Some(stream(text, context)?),
         None => None,
     };
+    if args.step && args.output == "json" {
+        return Err(
+            Failure::client("--step goes with -o state, jsonl or cloudevents: json is one document").into()
+        );
+    }
     let until = match args.until {
         None | Some(When::Now) => Until::End,
         Some(When::Sequence(sequence)) => Until::Sequence(sequence),
@@ -92,13 +105,18 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), AuditError> 
         Ok(())
     })?;
     drop(progress);
-    if args.output != "state" || args.step {
+    if args.step || !matches!(args.output.as_str(), "state" | "json") {
         return Ok(());
     }
     let keys: Vec<StreamKey> = match wanted {
         Some(key) => vec![key],
         None => model.streams().map(|(key, _)| key.clone()).collect(),
     };
+    if args.output == "json" {
+        let streams = keys.iter().filter_map(|key| shown::whole(&model, key));
+        let list = k8s::list(streams.map(|stream| k8s::image_stream(&stream)).collect());
+        return Ok(context.print(&json::pretty(&list))?);
+    }
     let shown = keys.iter().filter_map(|key| shown::description(&model, key));
     let texts: Vec<String> = shown.map(|description| describe::stream(&description, now(last))).collect();
     if texts.is_empty() {
