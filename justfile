@@ -31,3 +31,9 @@ dependencies:
 # All benches; benches/README.md says what they answer.
 bench *arguments:
     cargo bench -p tagtrail-benches {{ arguments }}
+
+# Moves of a tag beside etcd's puts, by turns in one run. Installs etcd where it is missing.
+bench-peers:
+    command -v etcd >/dev/null || apt-get install --yes etcd-server
+    cargo build --release -p tagtrail-cli
+    TAGTRAIL_BIN=target/release/tagtrail TMPDIR=target/tmp cargo bench -p tagtrail-benches --bench peers
