@@ -13,6 +13,7 @@
 //! | `tree/`    | the Merkle tree over the events, see [`crate::tree`]; may be deleted at any time             |
 //! | `blobs/`   | see [`crate::blobs`]                                                                         |
 //! | `view/`, `secrets/` | the server's: its read model, and credentials that no event may hold                |
+//! | `reserve`  | room that is kept back; holds nothing, and may be deleted at any time                       |
 //! | `published` | the server's: up to where events were published                                          |
 //!
 //! A directory without `FORMAT` is somebody else's unless it is empty, and is never written into.
@@ -275,8 +276,10 @@ pub(crate) fn lock(dir: &Path) -> Result<File, DirectoryError> {
         }
         Err(TryLockError::Error(error)) => return Err(at(&path)(error).into()),
     }
-    file.set_len(0).map_err(at(&path))?;
-    writeln!(file, "{}", std::process::id()).map_err(at(&path))?;
+    let pid = format!("{}\n", std::process::id());
+    // Over what is there, and then cut off: the other way round would need room, which a full disk does not have.
+    file.write_all(pid.as_bytes()).map_err(at(&path))?;
+    file.set_len(pid.len() as u64).map_err(at(&path))?;
     Ok(file)
 }
 

@@ -12,6 +12,7 @@
 //! | [`salvage`]     | what can be had of a log that has lost events in both copies, and what cannot       |
 //! | [`continuation`] | a log goes on under a new identity, with everything it has                        |
 //! | [`backup`]      | the log at one checkpoint in one file, and a data directory made of such files     |
+//! | `reserve`       | room that is kept back, so that a full disk is a refusal and not a failure          |
 //! | [`durable`]     | makes sled's `flush` reach the disk, and proves it at start                        |
 //! | [`memory`]      | the same log without a disk, for tests                                             |
 //! | [`blobs`]       | manifests and configurations by their digest, written before the event naming them |
@@ -42,6 +43,7 @@ pub mod frame;
 pub mod journal;
 pub mod memory;
 mod page;
+mod reserve;
 pub mod sled_log;
 pub mod tree;
 
@@ -120,6 +122,20 @@ pub enum AppendError {
     AppendTooLarge {
         /// The sum of their sizes in bytes.
         size: usize,
+    },
+    /// The disk is full, or nearly. Nothing was written, and nothing is wrong with what is there: when there is room again, appends
+    /// are taken again.
+    #[error(
+        "the disk is full: {} MiB are left where the log is, and {} MiB have to be; nothing was written, and writing goes on by itself \
+         when there is room",
+        left >> 20,
+        needed >> 20
+    )]
+    Full {
+        /// How much room is left, in bytes.
+        left: u64,
+        /// How much has to be, in bytes.
+        needed: u64,
     },
     /// The disk failed, and the events may or may not be on it. Do not retry: stop, open the log again, and
     /// recovery will tell.

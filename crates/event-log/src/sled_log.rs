@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::directory::DataDirectory;
 use crate::journal::{self, Journal, JournalReader, ReadJournalError};
 use crate::page::Page;
+use crate::reserve::{NoRoom, Reserve};
 use crate::{AppendError, Log, LogId, ReadError, Run, Stored, admit};
 
 mod copy;
@@ -45,6 +46,9 @@ pub struct Options {
     pub flush_every_events: u64,
     /// Compares the two copies event by event, instead of the newest ones and a sample. Default: false.
     pub compare_everything: bool,
+    /// How much room is kept back on the disk, in bytes; as much has to be left beside it, or appends are refused as
+    /// [`AppendError::Full`]. Default: 0, nothing is kept back.
+    pub reserve_bytes: u64,
     /// Told while sled is being filled, which takes a second per 100,000 events.
     pub progress: Option<Progress>,
 }
@@ -58,6 +62,7 @@ impl Options {
             cache_bytes: 64 * 1024 * 1024,
             flush_every_events: 10_000,
             compare_everything: false,
+            reserve_bytes: 0,
             progress: None,
         }
     }
@@ -76,6 +81,7 @@ pub struct SledLog {
 /// What only one append at a time may touch.
 struct Writer {
     journal: Journal,
+    reserve: Reserve,
     /// Events in sled that it has not been asked to sync.
     unflushed: u64,
     /// Why the log takes no more events.
@@ -89,6 +95,8 @@ impl SledLog {
     /// has an acknowledged event, or the directory is not ours, opening refuses and changes nothing.
     pub fn open(dir: &Path, mut options: Options) -> Result<(SledLog, OpenReport), OpenError> {
         let directory = DataDirectory::take(dir, options.new_log_id)?;
+        // First: on a full disk it gives the room that opening sled needs.
+        let reserve = Reserve::open(directory.path(), options.reserve_bytes);
         let recovered = recovery::recover(&directory, &mut options)?;
         let report = OpenReport {
             id: directory.log_id(),
@@ -98,7 +106,7 @@ impl SledLog {
         };
         let log = SledLog {
             head: watch::Sender::new(recovered.head),
-            writer: Mutex::new(Writer { journal: recovered.journal, unflushed: 0, failed: None }),
+            writer: Mutex::new(Writer { journal: recovered.journal, reserve, unflushed: 0, failed: None }),
             copy: recovered.copy,
             flush_every_events: options.flush_every_events,
             directory,
@@ -175,6 +183,7 @@ impl Log for SledLog {
             return Ok(head);
         }
         let new_head = head + events.len() as u64;
+        writer.reserve.room().map_err(|NoRoom { left, needed }| AppendError::Full { left, needed })?;
 
         let journaled = events.iter().map(|(last_of_run, payload)| (*last_of_run, &payload[..]));
         if let Err(error) = writer.journal.append(journaled) {
@@ -267,6 +276,20 @@ mod tests {
         assert_eq!(events(&log), ["a", "b", "c"]);
         drop(log);
         let (log, _) = SledLog::open(dir.path(), Options::new(ID)).unwrap();
+        assert_eq!(log.append(3, &[vec!["d".into()]]).unwrap(), 4);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_breaks_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = three_events(dir.path());
+        log.writer.lock().unwrap().reserve.ask_for(1 << 62);
+        for _ in 0..2 {
+            let error = log.append(3, &[vec!["d".into()]]).unwrap_err();
+            assert!(matches!(error, AppendError::Full { .. }), "{error}");
+        }
+        assert_eq!((log.head(), events(&log).len()), (3, 3));
+        log.writer.lock().unwrap().reserve.ask_for(4096);
         assert_eq!(log.append(3, &[vec!["d".into()]]).unwrap(), 4);
     }
 

@@ -45,6 +45,8 @@ const UNTAKEN: Duration = Duration::from_secs(2);
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How many events are applied between two looks at whether to go on.
 const CATCH_UP_STEP: u64 = 20_000;
+/// How much room is kept back on the disk, in bytes: more than what is under way at any time.
+const RESERVE_BYTES: u64 = 16 << 20;
 /// The largest request, in bytes.
 const REQUEST_BYTES: usize = 1 << 20;
 /// The largest request to take over an image stream, which tells of all that its tags have pointed to.
@@ -283,6 +285,7 @@ pub(crate) async fn open_log(
     outside: &Outside,
 ) -> Result<(Arc<SledLog>, bool, Vec<String>), ServeError> {
     let mut options = Options::new(LogId::from_bytes(outside.fresh_bits()));
+    options.reserve_bytes = RESERVE_BYTES;
     options.progress = Some(Box::new(|done, all| {
         if done.is_multiple_of(100_000) {
             tracing::info!(done, all, "filling sled from the journal");

@@ -13,7 +13,7 @@ use std::time::Instant;
 use tagtrail_domain::event::{Actor, Event, Recorded, Run};
 use tagtrail_domain::{Command, Context, Refusal, StreamKey, StreamState, Timestamp, World, decide_together};
 use tagtrail_event_log::frame::HEADER_BYTES;
-use tagtrail_event_log::{Log, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, codec};
+use tagtrail_event_log::{AppendError, Log, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, codec};
 use tagtrail_projection::{Stage, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -88,6 +88,9 @@ pub(crate) enum WriteError {
     /// Too many writes are waiting. Nothing was written: try again in a moment.
     #[error("too many writes are waiting; try again in a moment")]
     Busy,
+    /// There is no room on the disk. Nothing was written.
+    #[error("{0}")]
+    Full(String),
     /// The writer has stopped, or stopped before it could answer. Whether the write happened, the log tells after
     /// the next start.
     #[error("the server is stopping; whether this write happened is certain only after it is back")]
@@ -295,7 +298,17 @@ impl Thread {
             let began = Instant::now();
             let events: usize = runs.iter().map(Vec::len).sum();
             // The commit point is in here. Before it nothing happened; after it, it happened for ever.
-            log.append(head, &runs).map_err(|error| error.to_string())?;
+            match log.append(head, &runs) {
+                Ok(_) => {}
+                Err(error @ AppendError::Full { .. }) => {
+                    // Also what was refused or needed no event: it was decided on a state that did not come about.
+                    for (reply, _) in answers {
+                        reply.send(Err(WriteError::Full(error.to_string()))).ok();
+                    }
+                    return Ok(left);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
             // Only now may anybody see it; and everybody does, before the first caller hears that it is done.
             view.commit(stage, &*log).map_err(|error| error.to_string())?;
             // Watchers too: what they hear of, they can read.

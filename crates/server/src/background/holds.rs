@@ -49,7 +49,7 @@ impl Background {
                 self.work.holds.fill(key, &self.view.stream(key));
                 true
             }
-            Err(error @ (WriteError::Busy | WriteError::Stopped)) => {
+            Err(error @ (WriteError::Busy | WriteError::Full(_) | WriteError::Stopped)) => {
                 tracing::warn!(stream = %key, %tag, %error, "a tag whose time is up could not be released");
                 false
             }

@@ -76,6 +76,7 @@ pub(super) fn not_written(error: &WriteError) -> Status {
         WriteError::Busy => {
             status(Code::ResourceExhausted, "TOO_MANY_REQUESTS", nothing(), error.to_string())
         }
+        WriteError::Full(_) => status(Code::ResourceExhausted, "DISK_FULL", nothing(), error.to_string()),
         WriteError::Stopped => status(Code::Unavailable, "UNAVAILABLE", nothing(), error.to_string()),
     }
 }

@@ -12,7 +12,7 @@ use tagtrail_projection::Opened;
 
 use super::*;
 
-/// A log whose disk can fail: 0 works, 1 loses what it is given, 2 keeps it and says otherwise, 3 panics.
+/// A log whose disk can fail: 0 works, 1 loses what it is given, 2 keeps it and says otherwise, 3 panics, 4 is full.
 struct Disk {
     log: MemoryLog,
     mood: Arc<AtomicU8>,
@@ -30,6 +30,9 @@ impl Log for Disk {
     fn append(&self, head: u64, runs: &[tagtrail_event_log::Run]) -> Result<u64, AppendError> {
         let mood = self.mood.load(Ordering::SeqCst);
         assert!(mood != 3, "a bug");
+        if mood == 4 {
+            return Err(AppendError::Full { left: 0, needed: 1 });
+        }
         if mood != 1 {
             self.log.append(head, runs)?;
         }
@@ -194,6 +197,29 @@ async fn a_failing_disk_ends_it() {
         assert_eq!((bench.log.head(), bench.view.position()), (events, 1));
         assert!(bench.view.stream(&key("b")).life.is_none());
     }
+}
+
+/// A full disk is a refusal of the whole round, also of what was decided on what did not come about; then it goes on.
+#[tokio::test]
+async fn a_full_disk_refuses_until_there_is_room() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.write("a", create(), Origin::default()).await.expect("written");
+    let pause = bench.writer.pause().await.expect("pauses");
+    bench.mood.store(4, Ordering::SeqCst);
+    let writes = ["b", "b"].map(|name| bench.write(name, create(), Origin::default()));
+    let writes = futures_util::future::join_all(writes);
+    let (answers, ()) = tokio::join!(writes, async {
+        until_waiting(&bench.writer, 2).await;
+        drop(pause);
+    });
+    for answer in answers {
+        assert!(matches!(answer, Err(WriteError::Full(_))), "the second did not meet the first");
+    }
+    assert_eq!((bench.log.head(), bench.view.position()), (1, 1));
+    assert!(bench.view.stream(&key("b")).life.is_none());
+    bench.mood.store(0, Ordering::SeqCst);
+    assert_eq!(bench.write("b", create(), Origin::default()).await.expect("written").sequence(), 2);
 }
 
 #[tokio::test]
