@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::middleware::Next;
+use futures_util::StreamExt as _;
 use tagtrail_api::v1;
 use tagtrail_event_log::blobs::BlobStore;
 use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
@@ -43,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const UNTAKEN: Duration = Duration::from_secs(2);
 /// How often the other side of a silent connection is asked whether it is still there, and how long it may take to say so.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long nothing is accepted after a connection that could not be.
+const REST: Duration = Duration::from_millis(100);
 /// How many events are applied between two looks at whether to go on.
 const CATCH_UP_STEP: u64 = 20_000;
 /// How much room is kept back on the disk, in bytes: more than what is under way at any time.
@@ -179,7 +182,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let grpc_stop = turned_true(stopped.clone());
     let mut grpc = tokio::spawn(async move {
         // An answer is several small writes: held back for the acknowledgement of the first, each would take 40 ms longer.
-        let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
+        let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).then(unhurried);
         let (interval, timeout) = KEEPALIVE;
         tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(interval))
@@ -460,6 +463,16 @@ async fn count(
     underway.send_modify(|requests| *requests += 1);
     let _under = Under(&underway);
     next.run(request).await
+}
+
+/// Rests after a connection that could not be taken. Where no descriptor is left, the next one cannot either, and tonic would
+/// try it at once, again and again.
+async fn unhurried<T>(taken: std::io::Result<T>) -> std::io::Result<T> {
+    if let Err(error) = &taken {
+        tracing::warn!(%error, "a connection could not be taken");
+        tokio::time::sleep(REST).await;
+    }
+    taken
 }
 
 /// Waits for the end of gRPC, but not for clients that do not take the answers they have.
