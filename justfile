@@ -16,6 +16,11 @@ check:
 test *arguments:
     scripts/test {{ arguments }}
 
+# The fault list, for hours: 10,000 kills, 200 power cuts, 40 places in each file (docs/reliability.md).
+soak:
+    TAGTRAIL_FAULT_KILLS=10000 TAGTRAIL_FAULT_CUTS=200 TAGTRAIL_FAULT_BYTES=40 scripts/test -p tagtrail-tests --test faults
+    TAGTRAIL_KILLS=1000 TAGTRAIL_POWER_CUTS=200 scripts/test -p tagtrail-event-log --test kill --test powercut --test damage
+
 # Replays recorded cases and prints a table: `just conformance all`, `just conformance 000 062`.
 conformance *cases="all":
     cargo run --quiet -p tagtrail-tests --bin conformance -- {{ cases }}

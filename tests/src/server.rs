@@ -35,6 +35,10 @@ pub struct Options {
     pub ports: Option<(u16, u16)>,
     /// Further arguments of `tagtrail serve`. They win over those it is always given.
     pub arguments: Vec<String>,
+    /// Where the data is kept, if it is to lie on another disk.
+    pub data_dir: Option<PathBuf>,
+    /// What starts it, such as `prlimit --nofile=64`. It has to become the server by `exec`.
+    pub under: Vec<String>,
 }
 
 /// What the server's HTTP side answers.
@@ -125,6 +129,13 @@ impl Server {
         Ok(())
     }
 
+    /// Starts the server and kills it so much later, whether or not it serves by then.
+    pub fn kill_while_starting(&self, after: Duration) -> Result<()> {
+        let mut process = Process::start(&mut self.command(), &self.log_file())?;
+        std::thread::sleep(after);
+        process.kill().map(drop)
+    }
+
     /// Ends the server with SIGTERM and says how it ended.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         let mut process = self.process.take().context("the server does not run")?;
@@ -170,6 +181,29 @@ impl Server {
         Ok(value.with_context(|| format!("no {name} in:\n{answer}"))?.parse()?)
     }
 
+    /// Changes how the server is started, for the next start.
+    pub fn options(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// The server's process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Waits until the server has ended by itself, and says how; `None` if it still runs after `deadline`.
+    pub fn ended(&mut self, deadline: Duration) -> Option<ExitStatus> {
+        let process = self.process.as_mut()?;
+        let status = crate::wait::until(deadline, || process.ended())?;
+        self.process = None;
+        Some(status)
+    }
+
+    /// How much processor time the server has used since it was started.
+    pub fn processor_time(&self) -> Result<Duration> {
+        self.process.as_ref().context("the server does not run")?.processor_time()
+    }
+
     /// How much memory the server has in use (resident), in bytes.
     pub fn memory(&self) -> Result<u64> {
         self.process.as_ref().context("the server does not run")?.memory()
@@ -182,7 +216,7 @@ impl Server {
 
     /// Where the server keeps its data.
     pub fn data(&self) -> PathBuf {
-        self.files.path().join("data")
+        self.options.data_dir.clone().unwrap_or_else(|| self.files.path().join("data"))
     }
 
     /// Where the server looks for registry credentials (`DOCKER_CONFIG`); empty at first.
@@ -224,7 +258,15 @@ impl Server {
 
     fn command(&self) -> Command {
         let home: &Path = &self.docker_config();
-        let mut command = Command::new(binary::tagtrail());
+        let program = binary::tagtrail();
+        let mut command = match self.options.under.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .arg("serve")
             .arg("--data-dir")
