@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use support::damage::{
     Damaged, copy_dir, cut_off, expect, flip, flip_at_percent, flip_every, truncate, whole, zero,
 };
-use support::{ID, assert_history, open, options, read_all, runs_at, write};
+use support::{Dice, ID, assert_history, open, options, read_all, runs_at, write};
 use tagtrail_event_log::journal::JournalReader;
 use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
 use tempfile::TempDir;
@@ -345,6 +345,52 @@ fn a_torn_append_never_happened() {
         "sled ended with event {head}: completed from the journal up to event {}",
         head + 2
     )));
+}
+
+/// A disk writes sectors, in any order: of an append over many of them, any may be on the disk and any not, with the file's new
+/// length or without. It is there as a whole or never was.
+#[test]
+fn any_sectors_of_the_last_append() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path()).unwrap();
+    write(&log, 40);
+    let head = log.head();
+    log.close().unwrap();
+    let before = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), before.path());
+    let segment = |dir: &Path| Damaged(dir.to_owned()).segments()[0].clone();
+    let acknowledged = fs::read(segment(dir.path())).unwrap().len();
+    let (log, _) = open(dir.path()).unwrap();
+    let run: Vec<bytes::Bytes> = (0..12).map(|event| vec![b'a' + event; 3_000].into()).collect();
+    log.append(head, &[run]).unwrap();
+    drop(log);
+    let whole = fs::read(segment(dir.path())).unwrap();
+
+    let mut dice = Dice(4096);
+    for round in 0..120 {
+        let sector = [512, 4096][round % 2];
+        let mut torn = whole.clone();
+        let mut lost = 0;
+        for start in (acknowledged / sector * sector..whole.len()).step_by(sector) {
+            if dice.below(4) == 0 {
+                lost += 1;
+                torn[start.max(acknowledged)..(start + sector).min(whole.len())].fill(0);
+            }
+        }
+        // One in four without the new length, or with a part of it.
+        if lost == 0 || dice.below(4) == 0 {
+            let length = (whole.len() - acknowledged) as u64;
+            torn.truncate(acknowledged + dice.below(length) as usize);
+        }
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(before.path(), copy.path());
+        fs::write(segment(copy.path()), &torn).unwrap();
+        let (log, report) = open(copy.path()).unwrap();
+        assert_eq!(log.head(), head, "round {round}: {report}");
+        assert_history(read_all(&log).into_iter(), head);
+        write(&log, head + 5);
+        assert_history(read_all(&log).into_iter(), log.head());
+    }
 }
 
 #[test]
