@@ -151,13 +151,17 @@ pub(crate) fn watch_ended(end: &End) -> Status {
 
 pub(super) fn no_bytes(error: &BlobError) -> Status {
     tracing::error!(%error, "a blob could not be read");
-    let remedy = match error {
-        BlobError::Missing { .. } | BlobError::Damaged { .. } => {
-            "; import the image again, or put the file back from a copy of the data directory"
-        }
-        BlobError::InvalidDigest(_) | BlobError::Io { .. } => "",
+    let (code, reason, remedy) = match error {
+        BlobError::Missing { .. } | BlobError::Damaged { .. } => (
+            Code::DataLoss,
+            "INTERNAL_ERROR",
+            "; import the image again, or put the file back from a copy of the data directory",
+        ),
+        BlobError::InvalidDigest(_) => (Code::DataLoss, "INTERNAL_ERROR", ""),
+        // Too many open files, say: that says nothing about the blob.
+        BlobError::Io { .. } => (Code::Unavailable, "UNAVAILABLE", ""),
     };
-    status(Code::DataLoss, "INTERNAL_ERROR", ("", String::new()), format!("{error}{remedy}"))
+    status(code, reason, ("", String::new()), format!("{error}{remedy}"))
 }
 
 /// Turned away until the read model is complete: an answer from half of it would be wrong.
