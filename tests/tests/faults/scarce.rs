@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tagtrail_tests::server::{Options, Server};
 use tagtrail_tests::wait;
+use tonic::Code;
 
 use crate::say;
 use crate::world::{Manner, World};
@@ -41,7 +42,10 @@ fn f13_too_few_file_descriptors() {
     world.check("too few descriptors");
 
     // A server that can accept nobody rests. (It used to try again at once, for ever: a whole processor for nothing.)
-    let crowd = crowd(&world.server);
+    let (crowd, image) = world.image_while(|| crowd(&world.server));
+    // Whoever is still connected is not told that an image is lost, because its file cannot be opened now.
+    let refused = image.expect_err("no descriptor is left for its file");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let before = world.server.processor_time().expect("it runs");
     std::thread::sleep(Duration::from_secs(2));
     let used = world.server.processor_time().expect("it runs") - before;

@@ -13,6 +13,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
 use tagtrail_api::v1::audit_service_client::AuditServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
+use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::image_stream_service_client::ImageStreamServiceClient;
 use tagtrail_api::v1::import_service_client::ImportServiceClient;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
@@ -246,6 +247,17 @@ impl World {
     /// The images that tags are moved between.
     pub(crate) fn images(&self) -> &[String] {
         &self.images
+    }
+
+    /// Asks for an image over a connection that is open, while `meanwhile` holds.
+    pub(crate) fn image_while<T>(&self, meanwhile: impl FnOnce() -> T) -> (T, Result<(), Status>) {
+        let (url, digest) = (self.server.url(), self.images[0].clone());
+        let mut client =
+            self.runtime.block_on(async { ImageServiceClient::connect(url).await.expect("it serves") });
+        let held = meanwhile();
+        let request = GetImageRequest { digest, include_manifest: true };
+        let answer = self.runtime.block_on(client.get_image(request)).map(drop);
+        (held, answer)
     }
 
     /// When the events were recorded, in seconds since 1970, by sequence.
