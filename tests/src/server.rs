@@ -129,6 +129,16 @@ impl Server {
         Ok(())
     }
 
+    /// Stops the server where it stands: no system call of it is under way when this returns.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().context("the server does not run")?.pause()
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().context("the server does not run")?.resume()
+    }
+
     /// Starts the server and kills it so much later, whether or not it serves by then.
     pub fn kill_while_starting(&self, after: Duration) -> Result<()> {
         let mut process = Process::start(&mut self.command(), &self.log_file())?;
