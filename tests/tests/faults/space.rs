@@ -127,7 +127,7 @@ fn stops(world: &mut World) {
 fn f15_power_cuts() {
     let Some(disk) = Disk::or_skip(Disk::ext4(256), "f15") else { return };
     let mut world = world_on(&disk);
-    let cuts = from_environment("TAGTRAIL_FAULT_CUTS", 5);
+    let cuts = from_environment("TAGTRAIL_FAULT_CUTS", 8);
     let mut chance = Chance(15);
     for cut in 1..=cuts {
         let wait = Duration::from_millis(100 + chance.below(400));
