@@ -98,12 +98,15 @@ impl<'a> Follow<'a> {
     }
 }
 
-/// Whether the same may be asked again: the server is away, or has cut off a watcher that was too slow.
+/// Whether the same may be asked again: the server is away, has cut off a watcher that was too slow, or has said when to come
+/// back.
 fn passes(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => true,
         Code::ResourceExhausted => {
-            status.get_details_error_info().is_some_and(|info| info.reason == "SLOW_WATCHER")
+            let told = status.get_error_details();
+            let slow = told.error_info().is_some_and(|info| info.reason == "SLOW_WATCHER");
+            slow || told.retry_info().is_some()
         }
         // The connection broke, and the transport says how.
         Code::Unknown | Code::Cancelled | Code::Internal => std::error::Error::source(status).is_some(),
@@ -130,6 +133,8 @@ mod tests {
         };
         assert!(passes(&exhausted("SLOW_WATCHER")));
         assert!(!passes(&exhausted("USAGE")));
+        let later = ErrorDetails::with_retry_info(Some(Duration::from_secs(5)));
+        assert!(passes(&Status::with_error_details(Code::ResourceExhausted, "words", later)));
         assert!(!passes(&Status::internal("a bug")));
         assert!(!passes(&Status::out_of_range("there is no such event")));
         assert!(!passes(&Status::data_loss("the log is damaged")));

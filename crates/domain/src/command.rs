@@ -21,6 +21,8 @@ pub struct Context {
     pub expected_revision: Option<u64>,
     /// Host of the internal registry, for references that shall follow the stream they are copied to (spec §2.3).
     pub internal_registry: Option<String>,
+    /// Most tags that a stream may get. Never more than [`limits::TAGS_PER_STREAM`](crate::limits::TAGS_PER_STREAM).
+    pub tags_per_stream: usize,
 }
 
 /// A wish about one image stream.

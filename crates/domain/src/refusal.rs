@@ -60,6 +60,9 @@ pub enum Refusal {
     /// The tag is held.
     #[error("{0}")]
     Held(String),
+    /// The stream has as many tags as it may have.
+    #[error("{0}")]
+    TooManyTags(String),
     /// A request id was used before for another request.
     #[error("request id \"{0}\" was used before for another request; use a new id")]
     RequestIdReused(String),

@@ -923,6 +923,7 @@ impl Live {
             fresh_uids: (0..wishes.len()).map(|n| format!("uid-{}-{n}", self.wishes)).collect(),
             expected_revision: None,
             internal_registry: None,
+            tags_per_stream: usize::MAX,
         };
         let together = decide_together(&self.model, &context, &wishes);
         if let [(key, command)] = wishes.as_slice() {

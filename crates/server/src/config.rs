@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tagtrail_domain::{Interval, limits};
+use tagtrail_domain::Interval;
+use tagtrail_domain::limits::{ACTOR_BYTES, REASON_BYTES, TAGS_PER_COMMAND};
 use tagtrail_importer::RegistryConfig;
 use tagtrail_publisher::Settings as Nats;
 
+pub mod limits;
 mod nats;
 
+use self::limits::{Limits, LimitsSection};
 use nats::NatsSection;
 
 /// Everything the server is told.
@@ -34,6 +37,8 @@ pub struct Config {
     pub nats: Option<Nats>,
     /// How the log proves itself.
     pub audit: Audit,
+    /// What may be asked for.
+    pub limits: Limits,
     /// Who accepts that events are lost, and why. `None`: nobody does.
     pub accept_rollback: Option<Accepted>,
 }
@@ -159,7 +164,7 @@ pub enum ConfigError {
 }
 
 /// Most images of one repository import: its events are one indivisible run.
-const MAX_IMAGES_PER_REPOSITORY: usize = limits::TAGS_PER_COMMAND;
+const MAX_IMAGES_PER_REPOSITORY: usize = TAGS_PER_COMMAND;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -173,6 +178,7 @@ struct File {
     registry: Vec<RegistrySection>,
     nats: NatsSection,
     audit: AuditSection,
+    limits: LimitsSection,
 }
 
 #[derive(Deserialize, Default)]
@@ -213,7 +219,7 @@ struct RegistrySection {
 }
 
 /// The tables and the single keys that an environment variable may set: `TAGTRAIL_<TABLE>__<KEY>`, `TAGTRAIL_<KEY>`.
-const TABLES: [&str; 4] = ["repository", "import", "nats", "audit"];
+const TABLES: [&str; 5] = ["repository", "import", "nats", "audit", "limits"];
 const KEYS: [&str; 4] = ["data_dir", "listen", "http_listen", "allow_unauthenticated"];
 
 impl Config {
@@ -247,8 +253,7 @@ impl Config {
             variable("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(".docker"));
         let data_dir = overrides.data_dir.or(file.data_dir).unwrap_or_else(|| "tagtrail-data".into());
         if let Some(Accepted { by, reason }) = &overrides.accept_rollback {
-            for (what, text, limit) in
-                [("the reason", reason, limits::REASON_BYTES), ("the actor", by, limits::ACTOR_BYTES)]
+            for (what, text, limit) in [("the reason", reason, REASON_BYTES), ("the actor", by, ACTOR_BYTES)]
             {
                 if text.len() > limit {
                     return Err(ConfigError::Content {
@@ -269,6 +274,7 @@ impl Config {
             registries: file.registry.into_iter().map(Into::into).collect(),
             docker_config_dir: variable("DOCKER_CONFIG").filter(|d| !d.is_empty()).map(Into::into).or(home),
             nats: file.nats.check(overrides.nats_url)?,
+            limits: file.limits.check()?,
         })
     }
 }
@@ -408,7 +414,11 @@ fn overlay(table: &mut toml::Table, environment: &[(String, String)]) -> Result<
                 }
             }
             Some((section, key)) if TABLES.contains(&section) => {
-                let text = section == "nats" && nats::TEXTS.contains(&key);
+                let text = match section {
+                    "nats" => nats::TEXTS.contains(&key),
+                    "limits" => limits::TEXTS.contains(&key),
+                    _ => false,
+                };
                 let value = if text { toml::Value::String(told.clone()) } else { value };
                 let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
                 if let Some(section) = section.as_table_mut() {
@@ -515,6 +525,14 @@ mod tests {
         check("listen = '0.0.0.0:7400'", &[], "--allow-unauthenticated");
         check("", &[("TAGTRAIL_IMPORTS__X", "1")], "no section \"imports\"");
         check("", &[("TAGTRAIL_IMPORT__X", "1")], "unknown field `x`");
+        check("[limits]\nwatches = 0", &[], "limits.watches cannot be used: 0 is not between 1 and 1000000");
+        check("", &[("TAGTRAIL_LIMITS__WATCHES", "0")], "limits.watches cannot be used: 0 is not between");
+        check(
+            "",
+            &[("TAGTRAIL_LIMITS__REQUEST_TIMEOUT", "5")],
+            "limits.request_timeout cannot be used: \"5\" is no such time: give 1s to 1day",
+        );
+        check("[limits]\nrequest_timeout = 5", &[], "expected a string in `limits.request_timeout`");
         check(
             "[registry]\nhost = 'quay.io'",
             &[],

@@ -8,7 +8,7 @@ use tagtrail_domain::state::CHECK_ANNOTATION;
 use tagtrail_domain::tag::{ImportMode, ImportPolicy, ReferencePolicy, SourceKind, TagSource, TagSpec};
 use tagtrail_domain::{
     Digest, HistoryItem, ImageReference, Interval, Model, Namespace, Refusal, StreamKey, StreamState,
-    TagName, TagState, Timestamp, World,
+    TagName, TagState, Timestamp, World, limits,
 };
 use tagtrail_event_log::codec::to_proto;
 use tagtrail_projection::{Look, describe};
@@ -226,7 +226,11 @@ pub(crate) fn existing(namespace: &str, name: &str) -> Result<StreamKey, Refusal
 
 /// The name of a stream to be written.
 pub(crate) fn key(namespace: &str, name: &str) -> Result<StreamKey, Refusal> {
-    StreamKey::parse(namespace, name).map_err(|error| Refusal::bad_name(&error))
+    StreamKey::parse(namespace, name).map_err(|error| {
+        count_long(namespace, limits::NAMESPACE_BYTES);
+        count_long(name, limits::STREAM_KEY_BYTES - 1 - namespace.len().min(limits::NAMESPACE_BYTES));
+        Refusal::bad_name(&error)
+    })
 }
 
 /// What a tag is expected to point to. `None`: whatever it points to.
@@ -244,7 +248,17 @@ pub(crate) fn expectation(text: &str) -> Result<Option<Expectation>, Refusal> {
 
 /// A tag to be written.
 pub(crate) fn tag(text: &str) -> Result<TagName, Refusal> {
-    TagName::parse(text).map_err(|error| Refusal::bad_name(&error))
+    TagName::parse(text).map_err(|error| {
+        count_long(text, limits::TAG_BYTES);
+        Refusal::bad_name(&error)
+    })
+}
+
+/// A name that is refused may be so for its length.
+fn count_long(name: &str, most: usize) {
+    if name.len() > most {
+        crate::metrics::refused("name_bytes");
+    }
 }
 
 pub(crate) fn source(source: v1::TagSource) -> Result<TagSource, Refusal> {

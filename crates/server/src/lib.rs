@@ -4,6 +4,7 @@
 //! |--------------|---------------------------------------------------------------------|
 //! | `config`     | what the server is told                                             |
 //! | `outside`    | the time and fresh ids, from one place                              |
+//! | `admission`  | who is let in, and who is told to come back later                   |
 //! | `writer`     | the one writer: decide, append, make visible, answer                |
 //! | `past`       | streams as they were, read from the log                             |
 //! | `moment`     | which events count, where somebody asks how things were             |
@@ -19,6 +20,7 @@
 //! | `grpc`       | the services, a file each; alone knows status codes                 |
 //! | `http`       | `/metrics`, `/healthz`, `/readyz`; the log's files under `/log/`     |
 
+mod admission;
 mod audit;
 mod background;
 pub mod config;

@@ -17,6 +17,8 @@ const COUNTERS: &[(&str, &str)] = &[
         "tagtrail_checks_total",
         "Checks by outcome: unchanged, moved, failed, put_off by the registry, ours (not taken for a reason of our own), dropped.",
     ),
+    ("tagtrail_refused_total", "What a limit of docs/limits.md turned away, by limit."),
+    ("tagtrail_pages_cut_total", "Pages that were asked for larger than they may be."),
     ("tagtrail_watchers_cut_off_total", "Watches that were ended because the watcher was too slow."),
 ];
 /// What is so at the moment.
@@ -36,6 +38,7 @@ const GAUGES: &[(&str, &str)] = &[
     ),
     ("tagtrail_checks_late_seconds", "By how much the check that is due first is late."),
     ("tagtrail_watchers", "Watches that are open."),
+    ("tagtrail_requests", "Requests that are being answered."),
 ];
 /// What is spread.
 const HISTOGRAMS: &[(&str, &str)] = &[
@@ -128,6 +131,21 @@ pub(crate) fn watchers(more: f64) {
 
 pub(crate) fn watcher_cut_off() {
     counter!("tagtrail_watchers_cut_off_total").increment(1);
+}
+
+/// A limit has turned something away.
+pub(crate) fn refused(limit: &'static str) {
+    counter!("tagtrail_refused_total", "limit" => limit).increment(1);
+}
+
+/// A page was asked for larger than it may be.
+pub(crate) fn page_cut() {
+    counter!("tagtrail_pages_cut_total").increment(1);
+}
+
+/// So many more, or fewer, requests are being answered.
+pub(crate) fn requests(more: f64) {
+    gauge!("tagtrail_requests").increment(more);
 }
 
 /// A checkpoint over so many events.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::middleware::Next;
-use futures_util::StreamExt as _;
 use tagtrail_api::v1;
 use tagtrail_event_log::blobs::BlobStore;
 use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
@@ -19,41 +18,34 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::service::{Interceptor, Routes};
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 
+use crate::admission::{self, Admission, Places};
 use crate::audit::Audit;
 use crate::background::Background;
 use crate::config::Config;
-use crate::grpc::{Services, errors};
+use crate::config::limits::Limits;
+use crate::grpc::{Lots, Services, errors};
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
 use crate::past::Past;
 use crate::publishing::Publishing;
 use crate::secrets::Secrets;
-use crate::watch::{PATIENCE, Watches};
+use crate::watch::Watches;
 use crate::work::Work;
-use crate::writer::{Commits, Writer};
+use crate::writer::{Commits, Rules, Writer};
 
 /// How long requests under way may take after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long an answer may then lie with a client that does not take it, when nothing else is under way: a watcher that
 /// has stopped does not hold up the server.
 const UNTAKEN: Duration = Duration::from_secs(2);
-/// How often the other side of a silent connection is asked whether it is still there, and how long it may take to say so.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How long nothing is accepted after a connection that could not be.
-const REST: Duration = Duration::from_millis(100);
 /// How many events are applied between two looks at whether to go on.
 const CATCH_UP_STEP: u64 = 20_000;
 /// How much room is kept back on the disk, in bytes: more than what is under way at any time.
 const RESERVE_BYTES: u64 = 16 << 20;
-/// The largest request, in bytes.
-const REQUEST_BYTES: usize = 1 << 20;
-/// The largest request to take over an image stream, which tells of all that its tags have pointed to.
-const TESTIMONY_BYTES: usize = 16 << 20;
 
 /// Why the server could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -135,8 +127,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (alive, mut writer_alive) = watch::channel(true);
     let chance = outside.clone();
     let work = Arc::new(Work::new(config.import.intervals, move || chance.fraction()));
-    let (writer, queue) = Writer::new();
-    let internal_registry = Some(config.repository.internal.clone()).filter(|host| !host.is_empty());
+    let (writer, queue) = Writer::new(config.limits.waiting_writes);
     let importing = Importing::new(
         importer,
         blobs.clone(),
@@ -147,7 +138,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let audit = open_audit(&config, log.clone(), created).await?;
     findings.extend(audit.findings.iter().cloned());
     let past = Past { log: log.clone(), view: view.clone() };
-    let watches = Watches::new(past, config.repository.clone(), stopped.clone(), PATIENCE);
+    let watches =
+        Watches::new(past, config.repository.clone(), stopped.clone(), config.limits.watcher_patience);
     let publishing = Publishing::of(&config, log.clone(), outside.clone());
     let config = Arc::new(config);
     let services = Services {
@@ -167,29 +159,26 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         stopped: stopped.clone(),
         findings: Arc::new(findings),
         rebuilding: Arc::default(),
-        backups: crate::grpc::backup::turns(),
+        places: Lots::new(&config.limits),
     };
     let (health_reporter, health) = tonic_health::server::health_reporter();
     health_reporter.set_service_status("", ServingStatus::NotServing).await;
     // Answered before the read model is complete: who calls meanwhile is told so.
-    let routes = routes(services, Gate(is_ready.clone())).add_service(health).into_axum_router();
+    let limits = config.limits.clone();
+    let routes = routes(services, &limits, Gate(is_ready.clone())).add_service(health).into_axum_router();
     let (underway, is_underway) = watch::channel(0);
     let underway = Arc::new(underway);
     let routes = routes
         .layer(axum::middleware::from_fn(errors::answer_panics))
-        .layer(axum::middleware::from_fn_with_state(underway, count));
+        .layer(axum::middleware::from_fn_with_state(underway, count))
+        // Outermost: whoever is not let in costs nothing more.
+        .layer(axum::middleware::from_fn_with_state(Arc::new(Admission::new(&limits)), admission::admit));
     let routes = Routes::from(routes);
     let grpc_stop = turned_true(stopped.clone());
     let mut grpc = tokio::spawn(async move {
-        // An answer is several small writes: held back for the acknowledgement of the first, each would take 40 ms longer.
-        let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true)).then(unhurried);
-        let (interval, timeout) = KEEPALIVE;
-        tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(interval))
-            .http2_keepalive_timeout(Some(timeout))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, grpc_stop)
-            .await
+        let places = Places::new("connections", limits.connections);
+        let incoming = admission::connections(grpc_listener, places);
+        transport(&limits).add_routes(routes).serve_with_incoming_shutdown(incoming, grpc_stop).await
     });
     let watched = crate::http::routes(metrics, work.clone(), publishing.clone(), is_ready.clone());
     let watched = watched.merge(crate::audit::routes(audit.audit.clone()));
@@ -207,7 +196,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     work.fill(&view, outside.now(), Instant::now());
     let commits = Commits { log: log.clone(), view: view.clone(), tail: watches.tail(), work: work.clone() };
     let writer_thread = queue
-        .start(commits, outside.clone(), internal_registry, alive)
+        .start(commits, outside.clone(), Rules::of(&config), alive)
         .map_err(system("cannot start the writer"))?;
     // A log that does not go on from what was signed is only read: nothing is added to it, and nobody is told of it as if it did.
     // That may also turn out later.
@@ -382,7 +371,22 @@ impl Interceptor for Gate {
     }
 }
 
-fn routes(services: Services, gate: Gate) -> Routes {
+/// HTTP/2 as far as tonic lets one set it. What is not set here has defaults of h2 that are bounds too.
+fn transport(limits: &Limits) -> tonic::transport::Server {
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+        .http2_max_header_list_size(limits.header_bytes)
+        .http2_max_pending_accept_reset_streams(Some(limits.pending_resets))
+        .http2_max_local_error_reset_streams(Some(limits.error_resets))
+        .max_concurrent_streams(limits.streams_per_connection);
+    match limits.connection_age {
+        None => server,
+        Some(age) => server.max_connection_age(age).max_connection_age_grace(limits.connection_age_grace),
+    }
+}
+
+fn routes(services: Services, limits: &Limits, gate: Gate) -> Routes {
     use v1::admin_service_server::AdminServiceServer;
     use v1::audit_service_server::AuditServiceServer;
     use v1::event_service_server::EventServiceServer;
@@ -396,7 +400,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
 
     macro_rules! gated {
         ($server:ident) => {
-            gated!($server, REQUEST_BYTES)
+            gated!($server, limits.request_bytes)
         };
         ($server:ident, $bytes:expr) => {
             InterceptedService::new(
@@ -414,7 +418,7 @@ fn routes(services: Services, gate: Gate) -> Routes {
         .add_service(gated!(ImageStreamServiceServer))
         .add_service(gated!(TagServiceServer))
         .add_service(gated!(HistoryServiceServer))
-        .add_service(gated!(ImportServiceServer, TESTIMONY_BYTES))
+        .add_service(gated!(ImportServiceServer, limits.testimony_bytes))
         .add_service(gated!(ScheduleServiceServer))
         .add_service(gated!(ImageServiceServer))
         .add_service(gated!(SecretServiceServer))
@@ -456,23 +460,15 @@ async fn count(
 
     impl Drop for Under<'_> {
         fn drop(&mut self) {
+            crate::metrics::requests(-1.0);
             self.0.send_modify(|requests| *requests -= 1);
         }
     }
 
+    crate::metrics::requests(1.0);
     underway.send_modify(|requests| *requests += 1);
     let _under = Under(&underway);
     next.run(request).await
-}
-
-/// Rests after a connection that could not be taken. Where no descriptor is left, the next one cannot either, and tonic would
-/// try it at once, again and again.
-async fn unhurried<T>(taken: std::io::Result<T>) -> std::io::Result<T> {
-    if let Err(error) = &taken {
-        tracing::warn!(%error, "a connection could not be taken");
-        tokio::time::sleep(REST).await;
-    }
-    taken
 }
 
 /// Waits for the end of gRPC, but not for clients that do not take the answers they have.

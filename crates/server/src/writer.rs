@@ -17,12 +17,11 @@ use tagtrail_event_log::{AppendError, Log, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, 
 use tagtrail_projection::{Stage, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::config::Config;
 use crate::outside::Outside;
 use crate::watch::tail::{Change, Tail};
 use crate::work::Work;
 
-/// How many writes may wait. More are turned away with a word, instead of waiting without end.
-const QUEUE: usize = 4_096;
 /// How many commands and about how many bytes share one sync.
 const BATCH_COMMANDS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
@@ -64,6 +63,8 @@ pub(crate) struct Origin {
     pub caused_by: u64,
     /// W3C trace context of the request. Empty: none.
     pub traceparent: String,
+    /// When nobody waits for it any more. `None`: it is waited for, however long it takes.
+    pub deadline: Option<Instant>,
 }
 
 /// What a write came to. Durable, and visible to every later read.
@@ -91,6 +92,9 @@ pub(crate) enum WriteError {
     /// There is no room on the disk. Nothing was written.
     #[error("{0}")]
     Full(String),
+    /// Nobody waited any more when its turn came. Nothing was written.
+    #[error("the deadline passed before this was begun; nothing was done")]
+    TooLate,
     /// The writer has stopped, or stopped before it could answer. Whether the write happened, the log tells after
     /// the next start.
     #[error("the server is stopping; whether this write happened is certain only after it is back")]
@@ -116,6 +120,26 @@ pub(crate) struct Pause {
     _until: oneshot::Sender<()>,
 }
 
+/// What is decided by, beside the rules of the domain.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    /// Host of the internal registry, if there is one.
+    pub internal_registry: Option<String>,
+    /// Most tags that a stream may get.
+    pub tags_per_stream: usize,
+}
+
+impl Rules {
+    /// What the configuration says.
+    pub(crate) fn of(config: &Config) -> Self {
+        let internal = config.repository.internal.clone();
+        Self {
+            internal_registry: Some(internal).filter(|host| !host.is_empty()),
+            tags_per_stream: config.limits.tags_per_stream,
+        }
+    }
+}
+
 /// Where a commit goes, in this order.
 #[derive(Clone)]
 pub(crate) struct Commits {
@@ -135,8 +159,10 @@ pub(crate) struct Queue(mpsc::Receiver<Job>);
 impl Writer {
     /// The way to a writer that is yet to be started. Writes wait until it is.
     #[must_use]
-    pub(crate) fn new() -> (Self, Queue) {
-        let (jobs, queue) = mpsc::channel(QUEUE);
+    ///
+    /// So many writes may wait. More are turned away with a word, instead of waiting without end.
+    pub(crate) fn new(waiting: usize) -> (Self, Queue) {
+        let (jobs, queue) = mpsc::channel(waiting);
         (Self { jobs }, Queue(queue))
     }
 
@@ -183,14 +209,14 @@ impl Queue {
         self,
         commits: Commits,
         outside: Outside,
-        internal_registry: Option<String>,
+        rules: Rules,
         alive: watch::Sender<bool>,
     ) -> std::io::Result<JoinHandle<()>> {
         let Commits { log, view, tail, work } = commits;
         let last_time = view.recorded_at();
         tail.begin(view.position());
         let end = End { view: view.clone(), alive, well: false };
-        let thread = Thread { log, view, work, tail, outside, internal_registry, last_time };
+        let thread = Thread { log, view, work, tail, outside, rules, last_time };
         let run = move || match thread.run(self.0) {
             Ok(()) => end.well(),
             Err(reason) => {
@@ -233,7 +259,7 @@ struct Thread {
     work: Arc<Work>,
     tail: Arc<Tail>,
     outside: Outside,
-    internal_registry: Option<String>,
+    rules: Rules,
     /// When the newest event was recorded. Time never goes back in the log, whatever the clock does.
     last_time: Timestamp,
 }
@@ -328,6 +354,12 @@ impl Thread {
     }
 
     fn decide(&mut self, round: &mut Round<'_>, write: Write, reply: Reply) {
+        // Whoever has gone away, or was told that it took too long, must be able to rely on it that nothing happens now.
+        let late = write.origin.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if late || reply.is_closed() {
+            round.answers.push((reply, Err(WriteError::TooLate)));
+            return;
+        }
         let name = write.origin.name;
         let answer = self.decide_one(round, write);
         crate::metrics::decided(name, answer.as_ref().map(|written| written.run.length).map_err(drop));
@@ -352,7 +384,8 @@ impl Thread {
             next_sequence: round.next,
             fresh_uids: wishes.iter().map(|_| self.outside.fresh_uid()).collect(),
             expected_revision: origin.expected_revision,
-            internal_registry: self.internal_registry.clone(),
+            internal_registry: self.rules.internal_registry.clone(),
+            tags_per_stream: self.rules.tags_per_stream,
         };
         let events = decide_together(&round.stage, &context, &wishes)?;
         let recorded = envelopes(&round.stage, &origin, now, round.next, events);

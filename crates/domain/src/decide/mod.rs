@@ -416,13 +416,13 @@ impl<'a> Draft<'a> {
         let new: BTreeSet<_> =
             tags.into_iter().filter(|tag| there.is_none_or(|there| !there.contains_key(*tag))).collect();
         let total = there.map_or(0, BTreeMap::len) + new.len();
-        if new.is_empty() || total <= limits::TAGS_PER_STREAM {
+        let most = self.context.tags_per_stream.min(limits::TAGS_PER_STREAM);
+        if new.is_empty() || total <= most {
             return Ok(());
         }
-        Err(Refusal::Usage(format!(
-            "the image stream \"{}\" would have {total} tags, at most {} are possible; delete tags or use another image stream",
-            self.key.name,
-            limits::TAGS_PER_STREAM
+        Err(Refusal::TooManyTags(format!(
+            "the image stream \"{}\" would have {total} tags, at most {most} are possible; delete tags or use another image stream",
+            self.key.name
         )))
     }
 }

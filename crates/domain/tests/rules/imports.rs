@@ -316,7 +316,13 @@ fn very_many_tags() {
     check(
         &tags(limits::TAGS_PER_STREAM),
         "tag x.io/a:1 p:more",
-        "refused (usage): the image stream \"p\" would have 10001 tags, at most 10000 are possible; delete tags or use another image stream",
+        "refused (too many tags): the image stream \"p\" would have 10001 tags, at most 10000 are possible; delete tags or use another image stream",
+    );
+    // A server may be stricter, and not retroactively.
+    check(
+        "tag x.io/a:1 p:one; tag x.io/a:1 p:two; tag x.io/a:1 p:three",
+        "tag x.io/a:1 p:four --most-tags=2",
+        "refused (too many tags): the image stream \"p\" would have 4 tags, at most 2 are possible; delete tags or use another image stream",
     );
     // The closing event lists what fits it; the moves are events of their own.
     let mut names: Vec<String> = (0..300).map(|n| n.to_string()).collect();

@@ -23,7 +23,7 @@
 //! `retry` tries the tags again that failed and are not on the schedule. Answers go to the planned images in turn: `A`,
 //! or `!Reason`, `!Reason:message`, and `!Reason:message:busy` for another kind of failure. For a repository
 //! `v1:A v2:!Reason +3`, the last being tags left out, or `!Reason` where all of it failed; for an index kept whole
-//! `L(AB)`, for an image chosen from one `A<L`. `--at-revision=N` after any command expects a revision.
+//! `L(AB)`, for an image chosen from one `A<L`. `--at-revision=N` after any command expects a revision. `--most-tags=N` makes a server that is stricter than the log.
 //! `--expect=A` and `--expect=none` say what the tag must point to; in a promotion that stands behind each `?`.
 //!
 //! Facts are told as `G<generation>: fact; fact`. `a := x.io/a:1 g1` sets what a tag follows. On its history `+` is
@@ -115,6 +115,7 @@ impl Story {
             fresh_uids: (0..wishes.len()).map(|n| format!("uid-{}-{n}", self.commands)).collect(),
             expected_revision: words.option("at-revision").map(|n| n.parse().expect("a revision")),
             internal_registry: Some(INTERNAL.into()),
+            tags_per_stream: words.option("most-tags").map_or(usize::MAX, |n| n.parse().expect("a number")),
         };
         let decided = match wishes.as_slice() {
             [(key, wish)] => decide(&self.model, key, &context, wish)
@@ -697,6 +698,7 @@ fn say_refusal(refusal: &Refusal) -> String {
         Refusal::Invalid { subject, .. } => format!("invalid {} {}", subject.kind, subject.name),
         Refusal::BadRequest(_) => "bad request".into(),
         Refusal::Malformed(_) => "malformed".into(),
+        Refusal::TooManyTags(_) => "too many tags".into(),
         Refusal::Usage(_) => "usage".into(),
     };
     format!("refused ({what}): {}", letters(&refusal.to_string()))

@@ -389,6 +389,7 @@ fn decide_all(
             fresh_uids: (0..commands.len()).map(|stream| format!("uid-{number}-{stream}")).collect(),
             expected_revision: None,
             internal_registry: None,
+            tags_per_stream: usize::MAX,
         };
         let Ok(events) = decide_together(stage, &context, &commands) else { continue };
         let id = if wish.identified { format!("request-{number}") } else { String::new() };

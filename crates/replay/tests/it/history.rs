@@ -310,6 +310,7 @@ impl Writer {
             fresh_uids: (0..wishes.len()).map(|n| format!("uid-{}-{n}", self.wishes)).collect(),
             expected_revision: None,
             internal_registry: None,
+            tags_per_stream: usize::MAX,
         };
         let Ok(events) = decide_together(&self.model, &context, &wishes) else { return };
         if events.is_empty() {

@@ -49,7 +49,9 @@ impl Background {
                 self.work.holds.fill(key, &self.view.stream(key));
                 true
             }
-            Err(error @ (WriteError::Busy | WriteError::Full(_) | WriteError::Stopped)) => {
+            Err(
+                error @ (WriteError::Busy | WriteError::TooLate | WriteError::Full(_) | WriteError::Stopped),
+            ) => {
                 tracing::warn!(stream = %key, %tag, %error, "a tag whose time is up could not be released");
                 false
             }

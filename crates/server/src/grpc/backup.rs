@@ -3,36 +3,30 @@
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use tagtrail_api::v1;
 use tagtrail_event_log::backup::{self, Header, WriteError};
 use tagtrail_transparency::source;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{Services, errors};
 use crate::audit::Signed;
 
-/// How many backups may be taken at once. Each has a thread, and reads the whole log.
-const AT_ONCE: usize = 2;
+/// When to come back while as many are taken as may be.
+const RETRY: Duration = Duration::from_secs(10);
 /// How many bytes go out at once, and how many such chunks may wait.
 const CHUNK: (usize, usize) = (64 << 10, 4);
 
 pub(super) type BackupStream = Pin<Box<dyn Stream<Item = Result<v1::BackupChunk, Status>> + Send>>;
 
-/// How many backups may begin.
-pub(crate) fn turns() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(AT_ONCE))
-}
-
 impl Services {
     pub(super) async fn begin_backup(&self, request: v1::BackupRequest) -> Result<BackupStream, Status> {
-        let turn = self.backups.clone().try_acquire_owned().map_err(|_| {
-            errors::busy(format!("{AT_ONCE} backups are being taken already; wait until one has ended"))
-        })?;
+        let full = |most| format!("{most} backups are being taken already; wait until one has ended");
+        let turn = self.places.backups.take(full, RETRY)?;
         // Everything that was acknowledged before this was asked is in it.
         let signed =
             self.audit.covering(self.log.head()).await.map_err(|error| errors::not_proven(&error))?;

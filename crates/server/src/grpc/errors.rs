@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use axum::middleware::Next;
 use futures_util::FutureExt;
@@ -13,7 +14,9 @@ use tagtrail_publisher::RepublishError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::admission::SOON;
 use crate::audit::AuditError;
+use crate::metrics;
 use crate::moment::MomentError;
 use crate::past::PastError;
 use crate::secrets::SecretError;
@@ -47,6 +50,10 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::BadRequest(_) => (Code::InvalidArgument, "BAD_REQUEST", ("", String::new())),
         Refusal::Malformed(_) => (Code::InvalidArgument, "USAGE", ("", String::new())),
+        Refusal::TooManyTags(_) => {
+            metrics::refused("tags_per_stream");
+            (Code::FailedPrecondition, "USAGE", ("", String::new()))
+        }
         Refusal::Usage(_) => (Code::FailedPrecondition, "USAGE", ("", String::new())),
     };
     status(code, reason, subject, message)
@@ -73,9 +80,8 @@ pub(super) fn not_written(error: &WriteError) -> Status {
     let nothing = || ("", String::new());
     match error {
         WriteError::Refused(refusal) => refused(refusal),
-        WriteError::Busy => {
-            status(Code::ResourceExhausted, "TOO_MANY_REQUESTS", nothing(), error.to_string())
-        }
+        WriteError::Busy => busy("waiting_writes", error.to_string(), SOON),
+        WriteError::TooLate => too_late(),
         WriteError::Full(_) => status(Code::ResourceExhausted, "DISK_FULL", nothing(), error.to_string()),
         WriteError::Stopped => status(Code::Unavailable, "UNAVAILABLE", nothing(), error.to_string()),
     }
@@ -179,9 +185,37 @@ pub(super) fn too_large(text: String) -> Status {
     status(Code::ResourceExhausted, "USAGE", ("", String::new()), text)
 }
 
-/// As much is being done as may be at once.
-pub(super) fn busy(text: String) -> Status {
-    status(Code::ResourceExhausted, "TOO_MANY_REQUESTS", ("", String::new()), text)
+/// As much is being done as may be at once. Nothing was done; the same may be asked again when `retry` has passed.
+pub(crate) fn busy(limit: &'static str, text: String, retry: Duration) -> Status {
+    metrics::refused(limit);
+    let mut details = ErrorDetails::with_retry_info(Some(retry));
+    details.set_error_info("TOO_MANY_REQUESTS", DOMAIN, [("limit".to_owned(), limit.to_owned())]);
+    Status::with_error_details(Code::ResourceExhausted, text, details)
+}
+
+/// The request does not fit. `sizes` are tonic's words for how large it is, and may be.
+pub(crate) fn request_too_large(sizes: &str) -> Status {
+    metrics::refused("request_bytes");
+    status(
+        Code::ResourceExhausted,
+        "USAGE",
+        ("", String::new()),
+        format!("the request is too large: {sizes}"),
+    )
+}
+
+/// Nobody waited any more when it was its turn.
+pub(crate) fn too_late() -> Status {
+    metrics::refused("deadline");
+    let text = "the deadline passed before this was begun; nothing was done";
+    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", ("", String::new()), text.to_owned())
+}
+
+/// Nobody waits any more, and it was begun.
+pub(crate) fn out_of_time() -> Status {
+    metrics::refused("deadline");
+    let text = "the deadline passed before there was an answer; whether a write happened, a repeat with the same request id tells";
+    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", ("", String::new()), text.to_owned())
 }
 
 /// Lets whoever asked hear of a panic, instead of breaking off the connection and all that others asked on it.
@@ -197,7 +231,7 @@ pub(crate) async fn answer_panics(request: axum::extract::Request, next: Next) -
 }
 
 /// A request that is malformed in itself, whatever the state of the streams.
-pub(super) fn usage(text: String) -> Status {
+pub(crate) fn usage(text: String) -> Status {
     status(Code::InvalidArgument, "USAGE", ("", String::new()), text)
 }
 

@@ -1,5 +1,7 @@
 //! The log itself.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use prost::Message;
@@ -7,6 +9,7 @@ use tagtrail_api::v1;
 use tagtrail_api::v1::event_service_server::EventService;
 use tagtrail_domain::{Refusal, StreamKey};
 use tagtrail_event_log::Stored;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
 use super::{Services, check, errors};
@@ -18,6 +21,8 @@ use crate::watch::filter::{Begin, Wish};
 const PAGE: usize = 1_000;
 const SCANNED: usize = 20_000;
 const BYTES: usize = 3 << 20;
+/// When to come back while as many watch as may.
+const RETRY: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl EventService for Services {
@@ -35,14 +40,16 @@ impl EventService for Services {
                 "the log ends at sequence {head}; after {after} nothing can be watched yet"
             )));
         }
-        let next = |watcher: Option<Watcher>| async move {
-            let mut watcher = watcher?;
+        let full = |most| format!("{most} watches are open already; try again later");
+        let place = self.places.watches.take(full, RETRY)?;
+        let next = |watching: Option<(Watcher, OwnedSemaphorePermit)>| async move {
+            let (mut watcher, place) = watching?;
             Some(match watcher.next().await {
-                Ok(answer) => (Ok(answer), Some(watcher)),
+                Ok(answer) => (Ok(answer), Some((watcher, place))),
                 Err(end) => (Err(errors::watch_ended(&end)), None),
             })
         };
-        Ok(Response::new(stream::unfold(Some(self.watches.watch(wish)), next).boxed()))
+        Ok(Response::new(stream::unfold(Some((self.watches.watch(wish), place)), next).boxed()))
     }
 
     async fn read_events(
@@ -57,10 +64,7 @@ impl EventService for Services {
                 "the log ends at sequence {head}; {from} lies beyond it"
             )));
         }
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
+        let size = self.page(request.page_size, PAGE);
         let (events, next_sequence) = if request.stream.is_empty() {
             self.scan(from, head, size, &request.namespace)?
         } else {

@@ -34,10 +34,7 @@ impl ImageService for Services {
         request: Request<v1::ListImagesRequest>,
     ) -> Result<Response<v1::ListImagesResponse>, Status> {
         let request = request.into_inner();
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
+        let size = self.page(request.page_size, PAGE);
         let after = match request.page_token.as_str() {
             "" => None,
             text => Some(Digest::parse(text).map_err(|_| errors::bad_page_token(text))?),

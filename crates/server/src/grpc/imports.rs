@@ -1,5 +1,7 @@
 //! Importing now, for somebody who waits.
 
+use std::time::Duration;
+
 use tagtrail_api::v1;
 use tagtrail_api::v1::import_service_server::ImportService;
 use tagtrail_domain::command::ImportOrigin;
@@ -15,6 +17,9 @@ use super::{Services, check, errors, opened, result};
 use crate::convert::{self, Histories, Shown};
 use crate::importing::{Answer, AnsweredImage, source_tag};
 use crate::writer::{Origin, Written};
+
+/// When to come back while as many wait for registries as may.
+const RETRY: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl ImportService for Services {
@@ -38,7 +43,11 @@ impl ImportService for Services {
         let state = self.view.stream(&key);
         self.expect_revision(&key, &origin)?;
         let planned = check(plan(&key, state.life.as_ref(), &wish))?;
+        // A registry that does not answer holds up those who ask it, and nobody else.
+        let full = |most| format!("{most} requests wait for registries already; try again in a moment");
+        let place = self.places.imports.take(full, RETRY)?;
         let answer = self.importing.ask(&key.namespace, planned, state.life.as_ref()).await;
+        drop(place);
         if request.dry_run {
             return Ok(Response::new(self.answer(&answer, None)));
         }

@@ -34,8 +34,10 @@ use tagtrail_projection::View;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
+use crate::admission::{Deadline, Places};
 use crate::audit::Audit;
 use crate::config::Config;
+use crate::config::limits::Limits;
 use crate::convert::Shown;
 use crate::images::Images;
 use crate::importing::Importing;
@@ -68,11 +70,44 @@ pub(crate) struct Services {
     pub(crate) findings: Arc<Vec<String>>,
     /// Held while the read model is being rebuilt: one at a time.
     pub(crate) rebuilding: Arc<tokio::sync::Mutex<()>>,
-    /// As many backups may be taken at once.
-    pub(crate) backups: Arc<tokio::sync::Semaphore>,
+    pub(crate) places: Lots,
+}
+
+/// Of what there may be so much at once.
+#[derive(Clone)]
+pub(crate) struct Lots {
+    /// Each has a thread, and reads the whole log.
+    pub(crate) backups: Places,
+    /// Requests that wait for a registry.
+    pub(crate) imports: Places,
+    pub(crate) watches: Places,
+}
+
+impl Lots {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            backups: Places::new("backups", limits.backups),
+            imports: Places::new("concurrent_imports", limits.concurrent_imports),
+            watches: Places::new("watches", limits.watches),
+        }
+    }
 }
 
 impl Services {
+    /// How many things a page has: as many as were asked for, 0 being as many as there may be, but at most `most`.
+    fn page(&self, asked: u32, most: usize) -> usize {
+        let most = most.min(self.config.limits.page_items);
+        match asked as usize {
+            0 => most,
+            asked => {
+                if asked > most {
+                    crate::metrics::page_cut();
+                }
+                asked.min(most)
+            }
+        }
+    }
+
     /// What is true at this moment, in words. The writer waits until it is dropped.
     fn shown(&self) -> Shown<'_> {
         Shown { look: self.view.look(), repository: &self.config.repository }
@@ -128,6 +163,7 @@ impl Services {
             fresh_uids: wishes.iter().map(|_| self.outside.fresh_uid()).collect(),
             expected_revision: origin.expected_revision,
             internal_registry: None,
+            tags_per_stream: self.config.limits.tags_per_stream,
         };
         tagtrail_domain::decide_together(&self.view.stage(), &context, wishes)
     }
@@ -178,6 +214,7 @@ trait Writes: Message + Clone {
             expected_revision: options.expected_revision,
             caused_by: 0,
             traceparent: String::new(),
+            deadline: None,
         })
     }
 }
@@ -185,13 +222,15 @@ trait Writes: Message + Clone {
 /// A request that writes, and where it comes from.
 fn opened<W: Writes>(request: Request<W>) -> Result<(W, Origin), Status> {
     let traceparent = trace::parent(request.metadata());
+    let deadline = request.extensions().get().copied().map(Deadline::instant);
     let request = request.into_inner();
-    let origin = Origin { traceparent, ..request.origin()? };
+    let origin = Origin { traceparent, deadline, ..request.origin()? };
     Ok((request, origin))
 }
 
 fn bounded(what: &str, text: &str, limit: usize) -> Result<(), Status> {
     if text.len() > limit {
+        crate::metrics::refused("text_bytes");
         return Err(errors::usage(format!("{what} has {} bytes; at most {limit} are kept", text.len())));
     }
     Ok(())

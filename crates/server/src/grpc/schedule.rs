@@ -27,10 +27,7 @@ impl ScheduleService for Services {
         if request.namespace.is_empty() && !request.name.is_empty() {
             return Err(errors::usage("a stream is named, but not its namespace".into()));
         }
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
+        let size = self.page(request.page_size, PAGE);
         let after = token(&request.page_token)?;
         let now = Instant::now();
         let schedule = &self.work.schedule;

@@ -62,10 +62,7 @@ impl SecretService for Services {
             "" => None,
             text => Some(parse(text)?),
         };
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
+        let size = self.page(request.page_size, PAGE);
         let listed = self.secrets.list(namespace.as_ref(), token(&request.page_token)?, size);
         let next_page_token = match listed.last() {
             Some(last) if listed.len() == size => format!("{}/{}", last.namespace, last.name),

@@ -167,10 +167,7 @@ impl Services {
                 Err(_) => return Ok(page),
             },
         };
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
+        let size = self.page(request.page_size, PAGE);
         let mut after = token(&request.page_token)?;
         let limit = history_limit(request.history_limit);
         let (mut looked_at, mut bytes) = (0, 0);

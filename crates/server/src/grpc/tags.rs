@@ -52,7 +52,10 @@ impl TagService for Services {
         let source = past::source_set(&written.events);
         let mut state = written.after.clone();
         let source = source.or_else(|| convert::current_source(&state, &tag));
-        if !wait.is_zero() {
+        // The tag is set. If as many wait as may, it is told that its import goes on.
+        if !wait.is_zero()
+            && let Some(_place) = self.places.imports.try_take()
+        {
             self.wait_for_import(&key, &tag, wait).await;
             state = self.view.stream(&key);
         }

@@ -32,8 +32,6 @@ use reading::Reader;
 use tail::Tail;
 pub(crate) use watcher::Watcher;
 
-/// How long an answer may lie ready for a watcher that does not take it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How many watchers may read the disk at the same time.
 const READERS: usize = 4;
 

@@ -19,7 +19,10 @@ use super::*;
 use crate::convert::{Shown, history_limit};
 use crate::outside::Outside;
 use crate::work::Work;
-use crate::writer::{Commits, Origin, Write, Writer};
+use crate::writer::{Commits, Origin, Rules, Write, Writer};
+
+/// How long an answer may lie ready.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Bench {
     past: Past,
@@ -39,10 +42,11 @@ impl Bench {
         let (stop, stopped) = watch::channel(false);
         let watches = Watches::new(past.clone(), Repository::default(), stopped, patience);
         let work = Arc::new(Work::new(crate::config::Intervals::default(), || 0.5));
-        let (writer, queue) = Writer::new();
+        let (writer, queue) = Writer::new(4_096);
         let (alive, _) = watch::channel(true);
         let commits = Commits { log: past.log.clone(), view: past.view.clone(), tail: watches.tail(), work };
-        let thread = queue.start(commits, Outside::real(), None, alive);
+        let rules = Rules { internal_registry: None, tags_per_stream: 10_000 };
+        let thread = queue.start(commits, Outside::real(), rules, alive);
         Self { past, writer, watches, stop, _thread: thread.expect("a thread"), _dir: dir }
     }
 

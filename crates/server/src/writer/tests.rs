@@ -48,6 +48,9 @@ impl Log for Disk {
     }
 }
 
+/// How many writes may wait.
+const QUEUE: usize = 512;
+
 struct Bench {
     dir: tempfile::TempDir,
     log: MemoryLog,
@@ -68,7 +71,7 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let log = MemoryLog::new(LogId::from_bytes([3; 16]));
         let (view, _) = View::open(&dir.path().join("view"), &log).expect("opens");
-        let (writer, queue) = Writer::new();
+        let (writer, queue) = Writer::new(QUEUE);
         let (says, alive) = watch::channel(true);
         Self {
             dir,
@@ -91,8 +94,9 @@ impl Bench {
         let log = Arc::new(Disk { log: self.log.clone(), mood: self.mood.clone() });
         let work = Arc::new(Work::new(crate::config::Intervals::default(), || 0.5));
         let commits = Commits { log, view: self.view.clone(), tail: self.tail.clone(), work };
+        let rules = Rules { internal_registry: None, tags_per_stream: 10_000 };
         let (queue, says) = (self.queue.take().expect("once"), self.says.take().expect("once"));
-        let started = queue.start(commits, outside, None, says);
+        let started = queue.start(commits, outside, rules, says);
         self.thread = Some(started.expect("a thread"));
     }
 
@@ -366,4 +370,29 @@ async fn what_is_too_large_for_the_log_is_refused_and_the_next_goes_on() {
     assert!(words.starts_with("this would make an event of"), "{words}");
     assert_eq!(bench.log.head(), head);
     assert_eq!(bench.write("a", moved, because(10)).await.expect("written").run.length, 352);
+}
+
+/// Whoever was told that it took too long, or has gone away, can rely on it that nothing happens afterwards.
+#[tokio::test]
+async fn what_nobody_waits_for_is_not_begun() {
+    let mut bench = Bench::new();
+    let write = |name: &str, deadline| {
+        let write = Write::one(key(name), create(), Origin { deadline, ..Origin::default() });
+        let writer = bench.writer.clone();
+        Box::pin(async move { writer.write(write).await })
+    };
+    let now = Instant::now();
+    let mut late = write("late", Some(now));
+    let mut gone = write("gone", None);
+    let mut timely = write("timely", Some(now + std::time::Duration::from_secs(600)));
+    let mut patient = write("patient", None);
+    for waiting in [&mut late, &mut gone, &mut timely, &mut patient] {
+        assert!(waiting.now_or_never().is_none(), "nobody writes yet");
+    }
+    drop(gone);
+    bench.start();
+    assert!(matches!(late.await, Err(WriteError::TooLate)));
+    timely.await.expect("it is in time");
+    patient.await.expect("it has no end");
+    assert_eq!(bench.streams(), ["timely", "patient"]);
 }

@@ -327,7 +327,11 @@ fn what_is_too_long_is_refused_before_anything_happens() {
     check(WriteOptions { request_id: "a\nb".into(), ..none() }, "must not have control characters");
     let big = [("note".to_owned(), "x".repeat(2 << 20))].into();
     let request = CreateImageStreamRequest { annotations: big, ..create("app") };
-    api.refused(api.streams().create_image_stream(request), Code::OutOfRange, "length too large");
+    api.refused(
+        api.streams().create_image_stream(request),
+        Code::ResourceExhausted,
+        "the request is too large: found",
+    );
     let large = [("note".to_owned(), "x".repeat(25_000))].into();
     let request = CreateImageStreamRequest { annotations: large, ..create("app") };
     api.refused(api.streams().create_image_stream(request), Code::FailedPrecondition, "at most 24576 bytes");

@@ -106,10 +106,7 @@ impl Services {
             kinds: if kinds.is_empty() { KINDS.to_vec() } else { kinds },
             since: since.map_or(0, |since| since.sequence),
             before: before.min(end),
-            size: match request.page_size as usize {
-                0 => PAGE,
-                size => size.min(PAGE),
-            },
+            size: self.page(request.page_size, PAGE),
         };
         wish.refuse_impossible().map_err(errors::usage)?;
         Ok(wish)

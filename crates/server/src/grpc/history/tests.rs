@@ -23,14 +23,15 @@ use tonic::Code;
 use super::*;
 use crate::audit::Audit;
 use crate::config::{Config, Overrides};
+use crate::grpc::Lots;
 use crate::images::Images;
 use crate::importing::Importing;
 use crate::outside::Outside;
 use crate::past::Wanted;
 use crate::secrets::Secrets;
-use crate::watch::{PATIENCE, Watches};
+use crate::watch::Watches;
 use crate::work::Work;
-use crate::writer::{Commits, Origin, Writer};
+use crate::writer::{Commits, Origin, Rules, Writer};
 
 struct Bench {
     services: Services,
@@ -60,16 +61,18 @@ impl Bench {
             tagtrail_importer::Importer::new(tagtrail_importer::Config::default()).expect("an importer");
         let (stop, stopped) = watch::channel(false);
         let past = Past { log: log.clone(), view: view.clone() };
-        let watches = Watches::new(past, config.repository.clone(), stopped.clone(), PATIENCE);
+        let watches =
+            Watches::new(past, config.repository.clone(), stopped.clone(), config.limits.watcher_patience);
         let work = Arc::new(Work::new(config.import.intervals, || 0.5));
-        let (writer, queue) = Writer::new();
+        let (writer, queue) = Writer::new(config.limits.waiting_writes);
         let (alive, _) = watch::channel(true);
         let commits =
             Commits { log: log.clone(), view: view.clone(), tail: watches.tail(), work: work.clone() };
-        let thread = queue.start(commits, outside.clone(), None, alive).expect("a thread");
+        let thread = queue.start(commits, outside.clone(), Rules::of(&config), alive).expect("a thread");
         let importing = Importing::new(importer, blobs.clone(), secrets.clone(), outside.clone(), 10);
         let config = Config { data_dir: dir.path().to_owned(), ..config };
         let audit = Audit::open(&config, log.clone(), true, || [7; 32]).expect("opens").audit;
+        let places = Lots::new(&config.limits);
         let services = Services {
             audit,
             config: Arc::new(config),
@@ -87,7 +90,7 @@ impl Bench {
             stopped,
             findings: Arc::default(),
             rebuilding: Arc::default(),
-            backups: crate::grpc::backup::turns(),
+            places,
         };
         Self { services, clock, _stop: stop, _thread: thread, _dir: dir }
     }

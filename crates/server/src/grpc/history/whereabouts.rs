@@ -51,10 +51,7 @@ impl Services {
             },
         };
         let within = namespace.as_ref().map_or(Within::Everything, Within::Namespace);
-        let size = match request.page_size as usize {
-            0 => PAGE,
-            size => size.min(PAGE),
-        };
+        let size = self.page(request.page_size, PAGE);
         let past = self.past();
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let more = loop {
