@@ -152,6 +152,11 @@ impl Server {
         process.terminate(STOPPED_WITHIN)
     }
 
+    /// The gRPC address, as a socket takes it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.0)
+    }
+
     /// The gRPC address, as `TAGTRAIL_SERVER` takes it.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.0)

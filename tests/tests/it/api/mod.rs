@@ -66,6 +66,20 @@ impl Api {
         self.runtime.block_on(call)
     }
 
+    /// Does something else at the same time. To be waited for with [`Api::ok`].
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    ) -> impl Future<Output = Result<Response<T>, Status>> {
+        let task = self.runtime.spawn(call);
+        async move { task.await.expect("it does not panic") }
+    }
+
+    /// Runs something else that waits.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     pub(crate) fn streams(&self) -> ImageStreamServiceClient<Channel> {
         ImageStreamServiceClient::new(self.channel.clone())
     }
