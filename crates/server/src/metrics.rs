@@ -40,6 +40,21 @@ const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_watchers", "Watches that are open."),
     ("tagtrail_requests", "Requests that are being answered."),
 ];
+/// Under these names `tagtrail_refused_total` counts.
+pub(crate) const LIMITS: [&str; 12] = [
+    "backups",
+    "client_requests_per_second",
+    "concurrent_imports",
+    "concurrent_requests",
+    "connections",
+    "deadline",
+    "name_bytes",
+    "request_bytes",
+    "tags_per_stream",
+    "text_bytes",
+    "waiting_writes",
+    "watches",
+];
 /// What is spread.
 const HISTOGRAMS: &[(&str, &str)] = &[
     ("tagtrail_commit_seconds", "How long one group commit took, from append to visible."),
@@ -60,6 +75,11 @@ pub(crate) fn install() -> Option<PrometheusHandle> {
     for (name, help) in HISTOGRAMS {
         describe_histogram!(*name, *help);
     }
+    // A rate is that of a number which was there before.
+    for limit in LIMITS {
+        counter!("tagtrail_refused_total", "limit" => limit).increment(0);
+    }
+    counter!("tagtrail_pages_cut_total").increment(0);
     Some(handle)
 }
 
@@ -135,6 +155,7 @@ pub(crate) fn watcher_cut_off() {
 
 /// A limit has turned something away.
 pub(crate) fn refused(limit: &'static str) {
+    debug_assert!(LIMITS.contains(&limit), "{limit} is in the list");
     counter!("tagtrail_refused_total", "limit" => limit).increment(1);
 }
 

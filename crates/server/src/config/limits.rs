@@ -302,6 +302,31 @@ mod tests {
         }
     }
 
+    /// The example names every limit with its default, and the page tells what each is for.
+    #[test]
+    fn every_limit_is_documented() {
+        let unknown = limits("nonsense = 1").expect_err("there is no such limit");
+        let keys: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+        assert!(keys.len() > 20 && keys.contains(&"connection_age_grace"), "{unknown}");
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect(path);
+        let (example, page) = (read("deploy/tagtrail.toml"), read("docs/limits.md"));
+        for key in keys {
+            assert!(
+                example.contains(&format!("\n{key} = ")) || key == "client_burst",
+                "no {key} in the example"
+            );
+            assert!(page.contains(&format!("| `{key}` |")), "no {key} in docs/limits.md");
+        }
+        for limit in crate::metrics::LIMITS {
+            let named = [format!("| `{limit}` |"), format!("limit=\"{limit}\"")];
+            assert!(named.iter().any(|name| page.contains(name)), "no metric {limit} in docs/limits.md");
+        }
+        let example: toml::Table = example.parse().expect("TOML");
+        let section: LimitsSection = example["limits"].clone().try_into().expect("a section");
+        assert_eq!(section.check().expect("good"), Limits::default());
+    }
+
     #[test]
     fn limits_that_belong_together() {
         let check = |toml: &str, want: &str| {
