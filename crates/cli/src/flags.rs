@@ -63,15 +63,19 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// Refuses a receipt for several writes: a file holds one.
+    /// Refuses a receipt for several writes, for a file holds one; and one that would take the place of another, which is evidence.
     ///
     /// # Errors
     /// [`Failure::Client`].
     pub(crate) fn for_writes(&self, count: usize) -> Result<(), Failure> {
-        match self.file {
+        match &self.file {
             Some(_) if count > 1 => {
                 Err(Failure::client("--receipt goes with one image stream or tag at a time"))
             }
+            Some(file) if file.exists() => Err(Failure::client(format!(
+                "{} is there already, and a receipt is not written over: give another name; nothing was done",
+                file.display()
+            ))),
             _ => Ok(()),
         }
     }

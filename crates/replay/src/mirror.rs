@@ -63,6 +63,14 @@ impl Follower {
     /// [`SourceError`].
     pub fn open(url: &str, dir: &Path, policy: Option<Policy>) -> Result<Follower, SourceError> {
         fs::create_dir_all(dir).map_err(|error| unwritten(dir, &error))?;
+        let mut there = fs::read_dir(dir).map_err(|error| unwritten(dir, &error))?;
+        let is_followed = ["tile", "checkpoints", KEY].iter().any(|name| dir.join(name).exists());
+        if there.next().is_some() && !is_followed {
+            return Err(SourceError::Unreadable(format!(
+                "{} is neither empty nor a mirror: give a directory of its own",
+                dir.display()
+            )));
+        }
         let mirror = Mirror::open(dir)?;
         if let Some([log]) = policy.as_ref().map(Policy::logs) {
             write(&dir.join(KEY), format!("{}\n", log.key).as_bytes())?;

@@ -25,6 +25,8 @@ const COUNTERS: &[(&str, &str)] = &[
 const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_head_sequence", "The newest durable sequence."),
     ("tagtrail_signed_sequence", "Up to where the newest checkpoint covers the log."),
+    ("tagtrail_read_only", "Whether the log is only read, because it is not the one that was signed: 1 or 0."),
+    ("tagtrail_signing_failed", "Whether the newest events could not be signed: 1 or 0."),
     ("tagtrail_pending_imports", "Streams that are imported or wait for it."),
     ("tagtrail_checked_tags", "Tags on the schedule, and failed ones that are tried again."),
     ("tagtrail_published_sequence", "Up to where events were published to NATS."),
@@ -131,6 +133,12 @@ pub(crate) fn publishing(published: u64, (events, lag): (u64, Duration), connect
     gauge!("tagtrail_publish_lag_seconds").set(lag.as_secs_f64());
     gauge!("tagtrail_nats_connected").set(f64::from(u8::from(connected)));
     gauge!("tagtrail_publisher_refused").set(f64::from(u8::from(refused)));
+}
+
+/// Whether the log is only read, and whether its newest events could not be signed.
+pub(crate) fn audit(read_only: bool, signing_failed: bool) {
+    gauge!("tagtrail_read_only").set(f64::from(u8::from(read_only)));
+    gauge!("tagtrail_signing_failed").set(f64::from(u8::from(signing_failed)));
 }
 
 /// Up to where the bucket is kept up.

@@ -153,6 +153,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         publishing: publishing.clone(),
         writer: writer.clone(),
         audit: audit.audit.clone(),
+        http_port: http_listens.port(),
         watches: watches.clone(),
         outside: outside.clone(),
         started,

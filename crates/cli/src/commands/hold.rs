@@ -48,6 +48,7 @@ pub(crate) struct ReleaseArgs {
 
 /// Holds a tag.
 pub(crate) async fn hold(args: HoldArgs, context: &mut Context) -> Result<(), Failure> {
+    args.receipt.for_writes(1)?;
     let place = Place::of_any_tag(&args.tag, &context.namespace)?;
     let name = place.shown(&context.namespace);
     let client = context.client()?;

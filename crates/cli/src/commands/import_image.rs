@@ -55,6 +55,7 @@ pub(crate) struct Args {
 
 /// Imports.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    args.receipt.for_writes(1)?;
     if !matches!(args.output.as_deref(), None | Some("name" | "json" | "yaml")) {
         let format = args.output.unwrap_or_default();
         return Err(Failure::client(format!("unknown output format \"{format}\": use name, json or yaml")));

@@ -44,6 +44,7 @@ pub(crate) struct Args {
 
 /// Promotes.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    args.receipt.for_writes(1)?;
     if context.write.expected_revision.is_some() {
         return Err(Failure::client(
             "--expect-revision is of one image stream: expect an image of each tag instead, as in DESTINATION=SOURCE,expect=DIGEST",

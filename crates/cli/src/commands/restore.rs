@@ -31,6 +31,7 @@ pub(crate) struct Args {
 
 /// Brings something back.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    args.receipt.for_writes(1)?;
     let place = Place::of_any(&args.target, &context.namespace)?;
     let at = args.at.when();
     let client = context.client()?.at(at);

@@ -38,6 +38,7 @@ pub(crate) struct Args {
 
 /// Takes a tag back.
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    args.receipt.for_writes(1)?;
     let place = Place::of_any_tag(&args.tag, &context.namespace)?;
     let name = place.shown(&context.namespace);
     let client = context.client()?;

@@ -10,6 +10,8 @@ use super::{Entries, Source, SourceError, StoredHashes};
 
 /// How long a connection may take, and how long an answer may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The most that is shown of what a server says instead of an answer, in bytes.
+const WORDS_BYTES: usize = 1_000;
 
 /// A log behind a URL, as it was when this was opened: a log that grows meanwhile is looked at up to there.
 #[derive(Debug)]
@@ -52,7 +54,14 @@ impl Http {
         match answer.status().as_u16() {
             200 => {}
             404 | 410 => return Ok(None),
-            status => return Err(format!("it answers with status {status}")),
+            status => {
+                // A log that is not signed says why.
+                let words = answer.chunk().await.ok().flatten().unwrap_or_default();
+                let words = String::from_utf8_lossy(&words[..words.len().min(WORDS_BYTES)]).into_owned();
+                let words = words.trim().replace(char::is_control, " ");
+                let told = if words.is_empty() { String::new() } else { format!(": {words}") };
+                return Err(format!("it answers with status {status}{told}"));
+            }
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(told)? {

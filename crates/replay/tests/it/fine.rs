@@ -108,26 +108,26 @@ fn a_replay_gives_the_streams_at_any_moment() {
     let history = history();
     let directory = Directory::open(history.dir()).unwrap();
     let mut events = 0;
-    let model = replay::<SourceError>(&directory, Until::End, |_, _| {
+    let model = replay::<SourceError>(&directory, &Trust::Nobody, Until::End, |_, _| {
         events += 1;
         Ok(())
     });
-    assert_eq!((model.unwrap(), events), (history.model.clone(), history.size()));
+    assert_eq!((model.unwrap().model, events), (history.model.clone(), history.size()));
     // In the middle of a run: to its end.
     let mut last = None;
     let mut visit = |step: &tagtrail_replay::replay::Step<'_>, _: &tagtrail_domain::Model| {
         last = Some((step.recorded.sequence, step.ends_run));
         Ok::<_, SourceError>(())
     };
-    replay(&directory, Until::Sequence(1), &mut visit).unwrap();
+    replay(&directory, &Trust::Nobody, Until::Sequence(1), &mut visit).unwrap();
     let (first_run_ends, ends) = last.unwrap();
     assert!(ends && first_run_ends > 1);
     let mut any = false;
-    let empty = replay::<SourceError>(&directory, Until::Sequence(0), |_, _| {
+    let empty = replay::<SourceError>(&directory, &Trust::Nobody, Until::Sequence(0), |_, _| {
         any = true;
         Ok(())
     });
-    assert_eq!((empty.unwrap().streams().count(), any), (0, false));
+    assert_eq!((empty.unwrap().model.streams().count(), any), (0, false));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn events_are_exported_as_cloud_events() {
     let directory = Directory::open(history().dir()).unwrap();
     let log = directory.log_id().unwrap().to_string();
     let mut lines = Vec::new();
-    let visited = replay::<SourceError>(&directory, Until::End, |step, _| {
+    let visited = replay::<SourceError>(&directory, &Trust::Nobody, Until::End, |step, _| {
         lines.push(cloud_event(&log, &step.event).unwrap());
         Ok(())
     });

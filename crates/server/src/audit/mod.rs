@@ -149,8 +149,9 @@ impl Audit {
             tree: tree.files(),
             key,
             newest: watch::Sender::new(None),
-            state: Mutex::new(State { suspended, problem: None }),
+            state: Mutex::default(),
         });
+        audit.change(|state| state.suspended = suspended);
         Ok(Opened { audit, findings, tree, kept })
     }
 
@@ -244,6 +245,12 @@ impl Audit {
             return Err(AuditError::Malformed(text));
         }
         proof::consistency(&self.tree, from, to).map_err(unproven)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        crate::metrics::audit(state.suspended.is_some(), state.problem.is_some());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

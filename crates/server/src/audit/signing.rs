@@ -116,7 +116,7 @@ impl Signer {
                 path.display()
             )),
         })?;
-        self.audit.lock().problem = None;
+        self.audit.change(|state| state.problem = None);
         crate::metrics::signed(size);
         self.audit.newest.send_replace(Some(Arc::new(Signed { checkpoint, note })));
         Ok(())
@@ -125,13 +125,13 @@ impl Signer {
 
 impl Audit {
     fn fail(&self, why: String) {
-        self.lock().problem = Some(why);
+        self.change(|state| state.problem = Some(why));
         // Whoever waits for a newer one hears of it.
         self.newest.send_modify(|_| {});
     }
 
     fn suspend(&self, why: String) {
-        self.lock().suspended = Some(why);
+        self.change(|state| state.suspended = Some(why));
         // Whoever waits for a newer one hears of it.
         self.newest.send_replace(None);
     }

@@ -59,6 +59,7 @@ impl AdminService for Services {
             uptime_seconds: self.started.elapsed().as_secs(),
             findings: self.findings.to_vec(),
             audit: Some(self.audit.status()),
+            http_port: self.http_port.into(),
             pending_imports: self.work.pending.size() as u64,
             last_event_at: (head > 0).then(|| to_proto::timestamp(self.view.recorded_at())),
         }))

@@ -62,6 +62,8 @@ pub(crate) struct Services {
     pub(crate) publishing: Option<Arc<Publishing>>,
     pub(crate) writer: Writer,
     pub(crate) audit: Arc<Audit>,
+    /// Where the log is served to auditors.
+    pub(crate) http_port: u16,
     pub(crate) watches: Watches,
     pub(crate) outside: Outside,
     pub(crate) started: Instant,

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let trust = Trust::of(None, &*source).map_err(|error| fail(&error))?;
     let verdict = verify(&*source, Against { trust, checkpoints: Vec::new() }, &mut |_| {});
     let verdict = verdict.map_err(|error| fail(&error))?;
-    context.print(&in_words(&verdict, None))?;
+    context.print(&in_words(&verdict, None, false))?;
     match verdict.is_fine() {
         Some(true) => Ok(()),
         _ => Err(Failure::client(format!(

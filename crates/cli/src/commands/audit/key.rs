@@ -1,9 +1,8 @@
 //! `tagtrail audit key`: the public half of the key that signs for the log.
 
-use tagtrail_api::v1::GetStatusRequest;
 use tagtrail_replay::source;
 
-use super::AuditError;
+use super::{AuditError, status};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -35,12 +34,5 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), AuditError> 
 }
 
 fn of_server(context: &Context) -> Result<String, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Output)?;
-    runtime.block_on(async {
-        let client = context.client()?;
-        let answer = client.admin().get_status(GetStatusRequest {}).await;
-        let status = answer.map_err(|status| client.refusal(&status))?.into_inner();
-        Ok(status.audit.map(|audit| audit.verifier_key).unwrap_or_default())
-    })
+    Ok(status(context)?.audit.map(|audit| audit.verifier_key).unwrap_or_default())
 }

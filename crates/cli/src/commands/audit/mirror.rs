@@ -30,8 +30,14 @@ pub(crate) struct Args {
     #[arg(long)]
     once: bool,
     /// How long to wait between two looks
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
     interval: Duration,
+}
+
+/// A log is signed once a second at most.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_secs(1) { Err("it must be a second at least".into()) } else { Ok(interval) }
 }
 
 pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), AuditError> {

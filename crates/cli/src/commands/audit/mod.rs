@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tagtrail_api::v1::{GetStatusRequest, GetStatusResponse};
 use tagtrail_replay::SourceError;
 use tagtrail_replay::source::{self, Source};
 use tagtrail_transparency::{Policy, VerifierKey};
@@ -87,29 +88,46 @@ struct What {
     /// The URL of a log, a data directory, a mirror or a backup [default: the server's log]
     #[arg(value_name = "WHAT")]
     what: Option<String>,
-    /// The URL of the server's log [default: http://HOST:7401/log]
-    #[arg(long, value_name = "URL", conflicts_with = "what")]
+    /// The URL of the server's log, if it is not where the server says [default: http://HOST:PORT/log]
+    #[arg(long, value_name = "URL", env = "TAGTRAIL_LOG_URL")]
     log_url: Option<String>,
 }
 
 impl What {
-    fn text(&self, context: &Context) -> String {
-        let what = self.what.as_ref().or(self.log_url.as_ref());
-        what.cloned().unwrap_or_else(|| log_url(&context.server))
-    }
-
     /// Whether the server that this command asks is meant.
     fn is_the_server(&self) -> bool {
         self.what.is_none()
     }
 
     fn open(&self, context: &Context) -> Result<Box<dyn Source>, AuditError> {
-        Ok(source::open(&self.text(context))?)
+        if let Some(what) = self.what.as_ref().or(self.log_url.as_ref()) {
+            return Ok(source::open(what)?);
+        }
+        let port = status(context)?.http_port;
+        let url = log_url(&context.server, port);
+        source::open(&url).map_err(|error| match error {
+            SourceError::Unreadable(why) => Failure::client(format!(
+                "{why} (the server says that its log is on port {port}; if it is reached otherwise, say so with --log-url)"
+            ))
+            .into(),
+            wrong @ SourceError::Wrong(_) => wrong.into(),
+        })
     }
 }
 
-/// The URL of the log of a server, where it was not told another: on the port of its metrics.
-fn log_url(server: &str) -> String {
+/// How the server of this command is.
+fn status(context: &Context) -> Result<GetStatusResponse, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Output)?;
+    runtime.block_on(async {
+        let client = context.client()?;
+        let answer = client.admin().get_status(GetStatusRequest {}).await;
+        Ok(answer.map_err(|status| client.refusal(&status))?.into_inner())
+    })
+}
+
+/// The URL of the log of a server that says on which port it is.
+fn log_url(server: &str, port: u32) -> String {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default();
     let name = match host.rsplit_once(':') {
@@ -117,7 +135,7 @@ fn log_url(server: &str) -> String {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         Some(_) | None => host,
     };
-    format!("http://{name}:7401/log")
+    format!("http://{name}:{port}/log")
 }
 
 /// Whom to believe.
@@ -185,13 +203,13 @@ mod tests {
     #[test]
     fn the_log_of_a_server_is_beside_it() {
         for (server, url) in [
-            ("http://127.0.0.1:7400", "http://127.0.0.1:7401/log"),
+            ("http://127.0.0.1:9000", "http://127.0.0.1:7401/log"),
             ("http://tagtrail.example", "http://tagtrail.example:7401/log"),
             ("tagtrail.example:9000/", "http://tagtrail.example:7401/log"),
             ("http://[::1]:7400", "http://[::1]:7401/log"),
             ("http://[::1]", "http://[::1]:7401/log"),
         ] {
-            assert_eq!(log_url(server), url, "{server}");
+            assert_eq!(log_url(server, 7401), url, "{server}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `tagtrail audit prove` and `audit check`: one event with its proof in a file.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use tagtrail_replay::Trust;
@@ -52,8 +53,14 @@ pub(super) fn prove(args: ProveArgs, context: &mut Context) -> Result<(), AuditE
         context.print(&receipt.to_string())?;
         return Ok(());
     };
-    fs::write(&path, receipt.to_string())
-        .map_err(|error| Failure::client(format!("cannot write {}: {error}", path.display())))?;
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(receipt.to_string().as_bytes()));
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::client(format!(
+            "{} is there already, and a proof is not written over: give another name",
+            path.display()
+        )),
+        _ => Failure::client(format!("cannot write {}: {error}", path.display())),
+    })?;
     context.print(&format!("Wrote the proof of event {} to {}.\n", args.sequence, path.display()))?;
     Ok(())
 }

@@ -3,26 +3,30 @@
 use std::io::{self, IsTerminal as _};
 
 use tagtrail_domain::{StreamKey, Timestamp};
-use tagtrail_replay::replay::{Until, cloud_event, replay};
-use tagtrail_replay::shown;
+use tagtrail_replay::replay::{Replayed, Until, cloud_event, replay};
+use tagtrail_replay::{Trust, shown};
 
-use super::{AuditError, HELP, Progress, What};
+use super::{AuditError, HELP, Keys, Progress, What};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::k8s;
 use crate::moment::{self, MOMENTS, When};
 use crate::places::Place;
-use crate::print::age::Now;
+use crate::print::age::{Now, rfc3339};
 use crate::print::{describe, events, json};
 
 /// Print the image streams that the events make, or the events.
 ///
-/// What is printed comes from the events alone. Each is checked to be one that the rules allow where it stands.
+/// What is printed comes from the events alone. Each is checked to be one that the rules allow where it stands, and together they must
+/// lead to the root that the log's checkpoint was signed for, also where less of them is asked for: what was printed is to be believed
+/// only if this ends with exit code 0.
 #[derive(clap::Args)]
 #[command(after_help = format!("{HELP}\n\n{MOMENTS}"))]
 pub(crate) struct Args {
     #[command(flatten)]
     what: What,
+    #[command(flatten)]
+    keys: Keys,
     /// Up to this moment [default: the end]
     #[arg(long, value_name = "MOMENT", value_parser = moment::past, allow_hyphen_values = true)]
     until: Option<When>,
@@ -62,12 +66,13 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), AuditError> 
         }
     };
     let source = args.what.open(context)?;
+    let trust = Trust::of(args.keys.policy()?, &*source)?;
     let log = source.log_id().map(|id| id.to_string()).unwrap_or_default();
     let stops = args.step && io::stdin().is_terminal();
     let started = std::time::Instant::now();
     let mut progress = Progress::new();
     let mut last = None;
-    let model = replay::<AuditError>(&*source, until, |step, model| {
+    let replayed = replay::<AuditError>(&*source, &trust, until, |step, model| {
         let sequence = step.recorded.sequence;
         last = step.event.recorded_at.or(last);
         if wanted.as_ref().is_some_and(|wanted| *wanted != step.recorded.stream) {
@@ -105,10 +110,28 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), AuditError> 
         Ok(())
     })?;
     drop(progress);
+    let Replayed { model, last: end, signed } = replayed;
+    let (end, at) = end.unwrap_or_default();
+    if let Until::Sequence(asked) = until
+        && asked > end
+    {
+        let text = format!("the log ends at sequence {end}; {asked} lies beyond it");
+        return Err(Failure::client(text).into());
+    }
+    let at = prost_types::Timestamp { seconds: at.seconds, nanos: i32::try_from(at.nanos).unwrap_or(0) };
+    context.warn(&format!("As of event {end}, recorded at {}.", rfc3339(&at)))?;
+    context.warn(&format!("Note: {}", trust.in_words()))?;
+    if signed < end {
+        let unsigned = end - signed;
+        context.warn(&format!("Note: nobody has signed the newest {unsigned} of these events."))?;
+    }
     if args.step || !matches!(args.output.as_str(), "state" | "json") {
         return Ok(());
     }
     let keys: Vec<StreamKey> = match wanted {
+        Some(key) if !model.streams().any(|(known, _)| *known == key) => {
+            return Err(Failure::client(format!("no event up to there is of an image stream {key}")).into());
+        }
         Some(key) => vec![key],
         None => model.streams().map(|(key, _)| key.clone()).collect(),
     };

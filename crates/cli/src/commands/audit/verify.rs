@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use tagtrail_replay::verify::{Compared, Verdict};
 use tagtrail_replay::{Against, Trust, shown, verify};
+use tagtrail_transparency::VerifierKey;
 
-use super::{AuditError, HELP, Keys, Progress, What, read};
+use super::{AuditError, HELP, Keys, Progress, What, read, status};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::moment::When;
@@ -19,6 +20,9 @@ const MOST_SHOWN: usize = 50;
 /// signatures, that no event is missing, and that each is one that the rules allow where it stands; and compares what the server
 /// shows with what the events make of it. Keep a checkpoint (the file 'checkpoint' of a log) somewhere else and give it next
 /// time: then nobody can change what is older without being found out.
+///
+/// Without --vkey or --policy, the key that the log itself names is taken, where it names one; and where nobody's signature and no
+/// checkpoint of yours speaks for the events, that is exit code 2.
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
@@ -36,20 +40,44 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<(), AuditError> {
     let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
     let checkpoints = checkpoints.collect::<Result<Vec<_>, Failure>>()?;
     let source = args.what.open(context)?;
-    let trust = Trust::of(policy, &*source)?;
+    let trust = match Trust::of(policy, &*source)? {
+        Trust::Nobody if args.what.is_the_server() => of_server(context)?,
+        trust => trust,
+    };
+    let kept: Vec<String> = checkpoints.iter().map(|(name, _)| name.clone()).collect();
     let mut progress = Progress::new();
     let mut verdict = verify(&*source, Against { trust, checkpoints }, &mut |at| progress.say(at))?;
     drop(progress);
     let compared = if args.what.is_the_server() { compare_shown(&mut verdict, context) } else { None };
-    context.print(&in_words(&verdict, compared))?;
+    let vouched = is_vouched_for(&verdict, &kept);
+    context.print(&in_words(&verdict, compared, vouched))?;
     match verdict.is_fine() {
-        Some(true) => Ok(()),
+        Some(true) if vouched => Ok(()),
+        Some(true) => Err(AuditError::Unchecked(Failure::Undecided(
+            "nothing is wrong with the events as they are, but no signature was checked: give the log's key with --vkey, or a \
+             checkpoint that you kept with --checkpoint"
+                .into(),
+        ))),
         Some(false) => Err(AuditError::Found(summary(&verdict))),
         None => Err(AuditError::Unchecked(Failure::Undecided(format!(
             "not all of it could be checked: {}",
             verdict.unread.unwrap_or_default()
         )))),
     }
+}
+
+/// The key that the server names.
+fn of_server(context: &Context) -> Result<Trust, Failure> {
+    let key = status(context)?.audit.unwrap_or_default().verifier_key;
+    let key: Option<VerifierKey> = key.parse().ok();
+    Ok(key.map_or(Trust::Nobody, |key| Trust::Own(Box::new(key))))
+}
+
+/// Whether a signature or a checkpoint that somebody kept speaks for the events. Nobody need speak for none.
+fn is_vouched_for(verdict: &Verdict, kept: &[String]) -> bool {
+    let signed = !matches!(verdict.trust, Trust::Nobody) && verdict.signed() > 0;
+    let by_kept = verdict.checkpoints.iter().any(|compared| compared.agrees && kept.contains(&compared.name));
+    signed || by_kept || verdict.size == 0
 }
 
 /// Compares what the server shows with what the events make of it. Gives how many streams that were.
@@ -94,7 +122,7 @@ fn summary(verdict: &Verdict) -> String {
 }
 
 /// The verdict for people.
-pub(in crate::commands) fn in_words(verdict: &Verdict, streams: Option<usize>) -> String {
+pub(in crate::commands) fn in_words(verdict: &Verdict, streams: Option<usize>, vouched: bool) -> String {
     let mut text = String::new();
     let mut line = |label: &str, words: &str| text.push_str(&format!("{label:<12} {words}\n"));
     let Verdict { source, size, root, hashes, blobs, permitted, .. } = verdict;
@@ -140,6 +168,9 @@ pub(in crate::commands) fn in_words(verdict: &Verdict, streams: Option<usize>) -
         text.push_str(match verdict.trust {
             Trust::Given(_) => "\nAll is well.\n",
             Trust::Own(_) if verdict.signed() > 0 => "\nAll is well, if the log's own key is the one it always had.\n",
+            Trust::Own(_) | Trust::Nobody if vouched && verdict.size > 0 => {
+                "\nAll is well, up to the checkpoint that you kept and that agrees.\n"
+            }
             Trust::Own(_) | Trust::Nobody => {
                 "\nNothing is wrong with the events as they are. Nobody answers for it that they are what they were.\n"
             }

@@ -75,6 +75,7 @@ impl Bench {
         let places = Lots::new(&config.limits);
         let services = Services {
             audit,
+            http_port: 0,
             config: Arc::new(config),
             log,
             images: Images { view: view.clone(), blobs },
