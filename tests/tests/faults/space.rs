@@ -119,7 +119,8 @@ fn stops(world: &mut World) {
     assert_eq!(ended.code(), Some(1), "{}", world.server.log());
     let log = world.server.log();
     assert!(log.contains("error: the log could not be written any more; start the server again"), "{log}");
-    assert!(log.contains("Input/output error"), "{log}");
+    // Ext4 may make itself read-only before anybody hears of the error that made it do so.
+    assert!(log.contains("Input/output error") || log.contains("Read-only file system"), "{log}");
 }
 
 /// `TAGTRAIL_FAULT_CUTS=100` for a longer run.
