@@ -515,6 +515,8 @@ fn open_new(directory: &Path, log: &dyn Log) -> Result<Rows, ViewError> {
         whole: true,
     };
     writing::put_meta(&db, &meta).map_err(|e| database(directory, &e))?;
+    // So that one that was killed before anything was written down is none that lost something.
+    db.flush().map_err(|e| database(directory, &e))?;
     Ok(Rows { table: Table::new(db), meta })
 }
 

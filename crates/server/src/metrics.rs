@@ -25,7 +25,10 @@ const COUNTERS: &[(&str, &str)] = &[
 const GAUGES: &[(&str, &str)] = &[
     ("tagtrail_head_sequence", "The newest durable sequence."),
     ("tagtrail_signed_sequence", "Up to where the newest checkpoint covers the log."),
-    ("tagtrail_read_only", "Whether the log is only read, because it is not the one that was signed: 1 or 0."),
+    (
+        "tagtrail_read_only",
+        "Whether the log is only read, because it is not the one that was signed: 1 or 0.",
+    ),
     ("tagtrail_signing_failed", "Whether the newest events could not be signed: 1 or 0."),
     ("tagtrail_pending_imports", "Streams that are imported or wait for it."),
     ("tagtrail_checked_tags", "Tags on the schedule, and failed ones that are tried again."),

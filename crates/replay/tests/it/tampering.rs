@@ -8,6 +8,8 @@ use bytes::Bytes;
 use tagtrail_domain::event::{Fact, LogContinued, Recorded};
 use tagtrail_domain::permitted::Checker;
 use tagtrail_event_log::codec;
+use tagtrail_replay::replay::{Until, replay};
+use tagtrail_replay::source::Directory;
 use tagtrail_replay::verify::Verdict;
 use tagtrail_replay::{Against, SourceError, Trust, Wrong, source, verify};
 use tagtrail_transparency::SigningKey;
@@ -147,6 +149,25 @@ fn change(dir: &Path, sequence: u64, change: impl FnOnce(&mut Recorded)) -> Vec<
     journal.set_records(records);
     journal.write();
     journal.payloads()
+}
+
+/// What a replay prints is what was signed, or it ends with what is wrong: also where less is asked for than was changed.
+#[test]
+fn a_replay_of_something_else() {
+    for (until, found) in [(Until::End, "RunBroken"), (Until::Sequence(10), "CheckpointInconsistent")] {
+        let copy = history().copy();
+        let replayed = |dir: &Path| {
+            let source = Directory::open(dir).unwrap();
+            replay::<SourceError>(&source, &Trust::Own(Box::new(key().verifier())), until, |_, _| Ok(()))
+        };
+        assert_eq!(replayed(copy.path()).unwrap().signed, history().size());
+        change(copy.path(), 150, |recorded| recorded.reason = "none".into());
+        match replayed(copy.path()) {
+            Err(SourceError::Wrong(wrong)) => assert_eq!(wrong.kind(), found),
+            Ok(_) => panic!("it was changed"),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// Also the tree is built anew. Without the key, the checkpoint is left: it tells that something is another, and checkpoints that

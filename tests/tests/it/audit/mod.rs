@@ -115,6 +115,10 @@ fn only_read(server: &Server, why: &str) {
         assert_eq!(page.status, 503, "{path}: {}", page.text());
         assert!(page.text().contains(why), "{path}: {}", page.text());
     }
+    assert_eq!(server.metric("tagtrail_read_only").expect("a metric"), 1.0);
+    // Whoever audits hears it too, and does not take it for a server that is away.
+    let log = server.log_url();
+    fails(&client, &["audit", "verify", &log], 2, &why[..why.len().min(40)]);
     // Readers are served as ever.
     assert_eq!(api.head(), head);
     done(&client, &["get", "is", "-A"]);
@@ -128,6 +132,9 @@ fn goes_on(server: &Server) {
     let checkpoint = covering(&api, head);
     open(&checkpoint.checkpoint, &checkpoint.verifier_key);
     assert_eq!(problem(&client), "");
+    for metric in ["tagtrail_read_only", "tagtrail_signing_failed"] {
+        assert_eq!(server.metric(metric).expect("a metric"), 0.0, "{metric}");
+    }
     let key = key(&client);
     let data = server.data();
     for log in [&server.log_url(), data.to_str().expect("a plain path")] {

@@ -39,6 +39,18 @@ fn a_write_can_be_proved_to_anybody() {
     let two = ["tag", "base:v1", "base:a", "base:b", "--receipt", &none];
     fails(&client, &two, 1, "--receipt goes with one image stream or tag at a time");
     assert!(!fs::exists(&none).expect("the directory can be read"));
+    // What was kept before stays as it is, and nothing is written at all.
+    let (first, head) = (file("0"), client.head().expect("status"));
+    let before = fs::read(&first).expect("a receipt");
+    for command in [
+        &["tag", image, "app:v3", "--reference", "--source=docker", "--receipt", &first] as &[&str],
+        &["promote", "base:next=base:v1", "--receipt", &first],
+        &["import-image", "base:v1", &from, "--confirm", "--insecure", "--receipt", &first],
+    ] {
+        fails(&client, command, 1, "a receipt is not written over");
+    }
+    fails(&client, &["audit", "prove", "1", "-o", &first], 2, "a proof is not written over");
+    assert_eq!((fs::read(&first).expect("a receipt"), client.head().expect("status")), (before, head));
     // The write stays where the receipt cannot be kept, and may be asked for again.
     let before = client.head().expect("status");
     let nowhere = file("no/such/directory");
@@ -50,7 +62,9 @@ fn a_write_can_be_proved_to_anybody() {
     assert!(said.stderr.contains(&format!("it is done (sequence {sequence})")), "{said:?}");
     assert!(said.stderr.contains(&advice), "{said:?}");
     let (path, number, url) = (file("4"), sequence.to_string(), server.log_url());
-    done(&client, &["audit", "prove", &number, "--log-url", &url, "--vkey", &key, "-o", &path]);
+    // The server says itself where its log is.
+    assert_ne!(url, "http://127.0.0.1:7401/log");
+    done(&client, &["audit", "prove", &number, "--vkey", &key, "-o", &path]);
     kept.push((path, "tagMoved".into(), sequence));
     let events = client.run(&["events", "-A", "-o", "json"]).expect("tagtrail runs").stdout;
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

@@ -5,8 +5,46 @@ use std::path::Path;
 use serde_json::Value;
 use tagtrail_tests::server::{Options, Server};
 
-use super::{done, fails, fill};
+use super::{covering, done, fails, fill, key};
 use crate::api::Api;
+
+/// An audit in which nobody speaks for the events is none, and one that looks at the wrong thing says so.
+#[test]
+fn who_speaks_for_the_events() {
+    let server = Server::start(Options::default()).expect("the server starts");
+    let (client, api) = (server.client(), Api::of(&server));
+    let head = fill(&api, 5);
+    let files = tempfile::tempdir().expect("a directory");
+    let kept = files.path().join("kept");
+    std::fs::write(&kept, covering(&api, head).checkpoint).expect("a file");
+    let (log, kept, vkey) = (server.log_url(), kept.display().to_string(), key(&client));
+    fails(&client, &["audit", "verify", &log], 2, "no signature was checked");
+    let by_kept = done(&client, &["audit", "verify", &log, "--checkpoint", &kept]);
+    assert!(by_kept.contains("up to the checkpoint that you kept"), "{by_kept}");
+    // The server of the command names its key, and where its log is.
+    let own = done(&client, &["audit", "verify"]);
+    assert!(own.contains("if the log's own key is the one it always had") && own.contains("Shown"), "{own}");
+    let given = done(&client, &["audit", "verify", "--vkey", &vkey]);
+    assert!(given.contains("All is well."), "{given}");
+
+    let printed = client.run(&["audit", "replay", "--vkey", &vkey]).expect("tagtrail runs");
+    assert!(printed.stderr.contains(&format!("As of event {head}, recorded at ")), "{printed:?}");
+    assert!(printed.stderr.contains("signatures were checked against the key that was given"), "{printed:?}");
+    let beyond = (head + 1).to_string();
+    fails(&client, &["audit", "replay", "--until", &beyond], 2, "lies beyond it");
+    fails(
+        &client,
+        &["audit", "replay", "--stream", "nope"],
+        2,
+        "no event up to there is of an image stream test/nope",
+    );
+
+    let other = files.path().join("other");
+    std::fs::create_dir(&other).expect("a directory");
+    std::fs::write(other.join("mine"), "").expect("a file");
+    let other = other.display().to_string();
+    fails(&client, &["audit", "mirror", &log, &other, "--once"], 2, "neither empty nor a mirror");
+}
 
 /// The state as JSON is, but for what only a server knows, what `get is -o json` prints of each stream: with every history whole, in
 /// deleted streams' absence, and at a moment too.
