@@ -214,6 +214,7 @@ fn import(model: &Model, first: u64, number: u64) -> Vec<Recorded> {
         fresh_uids: vec![format!("00000000-0000-4000-8000-{number:012}")],
         expected_revision: None,
         internal_registry: None,
+        tags_per_stream: tagtrail_domain::limits::TAGS_PER_STREAM,
     };
     let events = decide(model, &key, &context, &command).expect("it is not refused");
     let run = Run { first_sequence: first, length: u32::try_from(events.len()).expect("few") };
