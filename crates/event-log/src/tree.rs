@@ -56,6 +56,11 @@ pub fn sequence_of(leaf_index: u64) -> u64 {
     leaf_index + 1
 }
 
+/// Of how many events the tree of a data directory has the leaves: so many were durable once. 0 where nothing can be told.
+pub(crate) fn hashed(data_dir: &Path) -> u64 {
+    TreeFiles::open_read_only(data_dir).map_or(0, |tree| tree.size())
+}
+
 /// How many hashes of a level a tree of this size has.
 fn hashes_at(level: u8, size: u64) -> u64 {
     size.checked_shr(u32::from(level) * HEIGHT).unwrap_or(0)

@@ -33,6 +33,8 @@ pub struct Follower {
     url: String,
     dir: PathBuf,
     trust: Trust,
+    /// The key that was given, to be kept once it has proved to be the log's.
+    given: Option<String>,
     /// What was seen last, and its tree.
     newest: Option<Checkpoint>,
     tree: Frontier,
@@ -65,15 +67,26 @@ impl Follower {
         fs::create_dir_all(dir).map_err(|error| unwritten(dir, &error))?;
         let mut there = fs::read_dir(dir).map_err(|error| unwritten(dir, &error))?;
         let is_followed = ["tile", "checkpoints", KEY].iter().any(|name| dir.join(name).exists());
-        if there.next().is_some() && !is_followed {
+        if there.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) && !is_followed {
             return Err(SourceError::Unreadable(format!(
                 "{} is neither empty nor a mirror: give a directory of its own",
                 dir.display()
             )));
         }
         let mirror = Mirror::open(dir)?;
-        if let Some([log]) = policy.as_ref().map(Policy::logs) {
-            write(&dir.join(KEY), format!("{}\n", log.key).as_bytes())?;
+        // The key that it has been followed by. One that was mistyped does not take its place.
+        let given = match policy.as_ref().map(Policy::logs) {
+            Some([log]) => Some(log.key.to_string()),
+            Some(_) | None => None,
+        };
+        if let (Some(given), Some(own)) = (&given, mirror.own_key()?)
+            && *given != own.to_string()
+        {
+            return Err(SourceError::Unreadable(format!(
+                "{} has followed its log by the key {own}, and this is {given}: another log, which needs a mirror in a directory of its \
+                 own, or a slip",
+                dir.display()
+            )));
         }
         let trust = Trust::of(policy, &mirror)?;
         let (mut newest, mut tree) = (None, Frontier::new());
@@ -86,7 +99,7 @@ impl Follower {
             }
             newest = Some(checkpoint);
         }
-        Ok(Follower { url: url.to_owned(), dir: dir.to_owned(), trust, newest, tree })
+        Ok(Follower { url: url.to_owned(), dir: dir.to_owned(), trust, given, newest, tree })
     }
 
     /// Whose signature is asked for.
@@ -103,7 +116,19 @@ impl Follower {
         let server = Server::open(&self.url)?;
         let note = server.checkpoint().unwrap_or_default().to_vec();
         let name = format!("of {}", server.name());
-        let checkpoint = self.trust.open(&name, &note)?;
+        let checkpoint = match self.trust.open(&name, &note) {
+            Ok(checkpoint) => checkpoint,
+            // What is shown instead of the log is evidence too.
+            Err(wrong) => {
+                let name =
+                    format!("unbelieved-{}", hash::leaf(&note).to_string().replace(['/', '+', '='], "-"));
+                write(&self.dir.join("evidence").join(&name[..name.len().min(24)]), &note)?;
+                return Err(wrong.into());
+            }
+        };
+        if let Some(given) = self.given.take() {
+            write(&self.dir.join(KEY), format!("{given}\n").as_bytes())?;
+        }
         match self.take(&server, &name, &checkpoint) {
             Ok(Some((tree, from))) => {
                 let to = checkpoint.size();

@@ -76,6 +76,10 @@ pub fn replay<E: From<SourceError>>(
     let wrong = |wrong: Wrong| E::from(wrong.into());
     let name = format!("of {}", source.name());
     let signed = source.checkpoint().map(|note| trust.open(&name, note)).transpose().map_err(wrong)?;
+    if let (None, Trust::Given(_)) = (&signed, trust) {
+        let why = format!("{} has no checkpoint, so nobody has signed for its events", source.name());
+        return Err(SourceError::Unreadable(why).into());
+    }
     let due = signed.as_ref().map_or(0, Checkpoint::size);
     let mut checker = Checker::default();
     let mut tree = Frontier::new();

@@ -194,6 +194,13 @@ pub fn verify(
                 .into(),
         );
     }
+    // A checkpoint that was kept speaks for what is older. Who keeps the log must say what it is now: to take that away is not to be
+    // an answer either.
+    if source.checkpoint().is_none() && !checkpoints.is_empty() && matches!(against.trust, Trust::Given(_)) {
+        unread = Some(
+            "the log has no checkpoint of its own, so nobody has signed for what is newer than yours".into(),
+        );
+    }
     if checkpoints.is_empty() && wrong.is_empty() {
         let nobody = "there is no checkpoint, so nobody has signed for these events";
         match against.trust {

@@ -22,7 +22,7 @@ use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 
 use crate::admission::{self, Admission, Places};
-use crate::audit::Audit;
+use crate::audit::{Audit, Opening};
 use crate::background::Background;
 use crate::config::Config;
 use crate::config::limits::Limits;
@@ -102,7 +102,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     if let Some(accepted) = &config.accept_rollback {
         crate::audit::go_on(&config, accepted, &outside).await?;
     }
-    let (log, created, mut findings) = open_log(&config, &outside).await?;
+    let (log, opening, mut findings) = open_log(&config, &outside).await?;
     let grpc_listener = listen(config.listen).await?;
     let http_listener = listen(config.http_listen).await?;
     // Where port 0 was asked for, these say which one it became.
@@ -135,7 +135,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         outside.clone(),
         config.import.max_images_per_repository,
     );
-    let audit = open_audit(&config, log.clone(), created).await?;
+    let audit = open_audit(&config, log.clone(), opening).await?;
     findings.extend(audit.findings.iter().cloned());
     let past = Past { log: log.clone(), view: view.clone() };
     let watches =
@@ -276,7 +276,7 @@ fn importer(config: &Config) -> Result<Importer, ServeError> {
 pub(crate) async fn open_log(
     config: &Config,
     outside: &Outside,
-) -> Result<(Arc<SledLog>, bool, Vec<String>), ServeError> {
+) -> Result<(Arc<SledLog>, Opening, Vec<String>), ServeError> {
     let mut options = Options::new(LogId::from_bytes(outside.fresh_bits()));
     options.reserve_bytes = RESERVE_BYTES;
     options.progress = Some(Box::new(|done, all| {
@@ -293,17 +293,18 @@ pub(crate) async fn open_log(
         tracing::warn!("{finding}");
     }
     tracing::info!(id = %report.id, head = report.head, created = report.created, "log open");
-    Ok((Arc::new(log), report.created, findings))
+    let opening = Opening { created: report.created, doubtful: report.is_doubtful() };
+    Ok((Arc::new(log), opening, findings))
 }
 
 /// Opens what proves the log, and brings it up to it.
 pub(crate) async fn open_audit(
     config: &Config,
     log: Arc<SledLog>,
-    created: bool,
+    opening: Opening,
 ) -> Result<crate::audit::Opened, ServeError> {
     let config = config.clone();
-    let open = move || crate::audit::Audit::open(&config, log, created, crate::outside::secret);
+    let open = move || crate::audit::Audit::open(&config, log, opening, crate::outside::secret);
     let opened = tokio::task::spawn_blocking(open).await;
     let opened = opened.map_err(|error| system("cannot hash the log")(std::io::Error::other(error)))?;
     let opened = opened?;

@@ -15,7 +15,7 @@ use super::report::{Finding, OpenError};
 use crate::directory::DataDirectory;
 use crate::files::{at, create_dir, free_aside, sync_dir};
 use crate::journal::{self, Fault, Journal, JournalReader, ReadJournalError, Runs, Survey, SurveyError};
-use crate::{LogId, Stored};
+use crate::{LogId, Stored, tree};
 
 /// Unless everything is compared, this many of the newest events are, and about as many spread over the rest.
 const SAMPLE: u64 = 1024;
@@ -194,9 +194,13 @@ fn mend_journal(
     let behind = sled_head > survey.head;
     let mut aside = None;
     if let Some(tail) = &survey.tail {
-        // With sled ahead, these bytes were acknowledged once: keep them to be looked at.
-        aside = journal::cut_tail(&tail.segment, tail.offset, behind)?;
-        if !behind {
+        // With sled or the tree ahead, these bytes were acknowledged once: keep them to be looked at.
+        let hashed = tree::hashed(dir.parent().unwrap_or(dir));
+        let lost = !behind && hashed > survey.head;
+        aside = journal::cut_tail(&tail.segment, tail.offset, behind || lost)?;
+        if lost {
+            findings.push(Finding::EndLost { after: survey.head, hashed, aside: aside.clone() });
+        } else if !behind {
             findings.push(Finding::UnfinishedAppend { after: survey.head, bytes: tail.bytes });
         }
     }

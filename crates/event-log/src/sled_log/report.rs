@@ -22,6 +22,17 @@ pub struct OpenReport {
 }
 
 impl OpenReport {
+    /// Whether one of the two copies was damaged or missing, so that an event may be another than it was.
+    pub fn is_doubtful(&self) -> bool {
+        let usual = |finding: &Finding| {
+            matches!(
+                finding,
+                Finding::UnfinishedAppend { .. } | Finding::UnfinishedSegment | Finding::SledBehind { .. }
+            )
+        };
+        !self.findings.iter().all(usual)
+    }
+
     /// Whether sled had to be thrown away and rebuilt from the journal.
     pub fn rebuilt_sled(&self) -> bool {
         self.findings.iter().any(|finding| matches!(finding, Finding::SledRebuilt { .. }))
@@ -53,6 +64,15 @@ pub enum Finding {
     },
     /// A segment had been created and not finished when the process ended. It was removed.
     UnfinishedSegment,
+    /// The end of the journal is damaged, and sled does not have it either, though it was written once: the tree has its hashes.
+    EndLost {
+        /// The last event that is left.
+        after: u64,
+        /// The last event that was hashed.
+        hashed: u64,
+        /// Where the segment is kept as it was.
+        aside: Option<PathBuf>,
+    },
     /// A part of the journal was written anew.
     JournalRestored {
         /// What was wrong.
@@ -98,6 +118,14 @@ impl fmt::Display for Finding {
                 write!(
                     f,
                     "cut off {bytes} bytes of an append after event {after} that was never acknowledged"
+                )
+            }
+            Finding::EndLost { after, hashed, aside } => {
+                let kept = kept(aside);
+                write!(
+                    f,
+                    "the journal is damaged after event {after}, and the events {} to {hashed}, which were written once, are in no copy{kept}",
+                    after + 1
                 )
             }
             Finding::UnfinishedSegment => write!(f, "removed a journal segment that was never used"),

@@ -1,6 +1,6 @@
 //! The newest checkpoint, kept in two places: beside the log, and where a restored copy of the log does not bring an older one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ pub(super) const BESIDE: &str = "checkpoint";
 /// The places in which the newest checkpoint is kept.
 pub(super) struct Kept {
     places: Vec<Place>,
+    /// While it is held, no other server keeps a checkpoint in the second place: two that looked at the same moment would both find
+    /// what they expect.
+    _lock: Option<File>,
 }
 
 struct Place {
@@ -54,6 +57,7 @@ impl Kept {
                     .into(),
             );
         }
+        let lock = copy.as_deref().map(lock);
         let place = |path: PathBuf| match fs::read(&path) {
             Ok(held) => Place { path, held: Some(held), perhaps: None, unreadable: None },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -64,7 +68,19 @@ impl Kept {
                 Place { path, held: None, perhaps: None, unreadable: Some(why) }
             }
         };
-        Self { places: [Some(data_dir.join(BESIDE)), copy].into_iter().flatten().map(place).collect() }
+        let mut places: Vec<Place> =
+            [Some(data_dir.join(BESIDE)), copy].into_iter().flatten().map(place).collect();
+        let lock = match lock {
+            None => None,
+            Some(Ok(lock)) => Some(lock),
+            Some(Err(why)) => {
+                if let Some(place) = places.last_mut() {
+                    place.unreadable = Some(why);
+                }
+                None
+            }
+        };
+        Self { places, _lock: lock }
     }
 
     /// Whether nothing is kept anywhere.
@@ -164,7 +180,7 @@ impl Place {
 
     fn write(&self, note: &str) -> io::Result<()> {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
+        name.push(format!(".{}.new", std::process::id()));
         let new = self.path.with_file_name(name);
         let mut file = File::create(&new)?;
         file.write_all(note.as_bytes())?;
@@ -175,6 +191,24 @@ impl Place {
 
     fn about(&self, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+    }
+}
+
+/// Makes the second place this server's as long as it runs, by a file beside it. The error is the rest of a sentence.
+fn lock(copy: &Path) -> Result<File, String> {
+    let mut name = copy.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let cannot =
+        |error: io::Error| format!("{} cannot be locked: {}: {error}", copy.display(), name.display());
+    let file = File::options().write(true).create(true).truncate(false).open(&name).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "{} is another server's, which is running: two servers must not sign as the same log, and two logs need a place each",
+            copy.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
     }
 }
 

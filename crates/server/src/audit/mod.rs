@@ -15,14 +15,17 @@ mod kept;
 mod key;
 mod rollback;
 mod signing;
+#[cfg(test)]
+mod tests;
 mod tiles;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tagtrail_api::v1;
-use tagtrail_event_log::tree::{self, Finding, Tree, TreeError, TreeFiles};
+use tagtrail_event_log::tree::{self, Comparison, Finding, Tree, TreeError, TreeFiles};
 use tagtrail_event_log::{Log, ReadError};
-use tagtrail_transparency::{Checkpoint, Receipt, SigningKey, hash, proof, source};
+use tagtrail_transparency::tile::WIDTH;
+use tagtrail_transparency::{Checkpoint, Hashes as _, Receipt, SigningKey, hash, proof, source};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -104,31 +107,82 @@ pub(crate) struct Opened {
     kept: Kept,
 }
 
+/// What opening the log found.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Opening {
+    /// It was made just now.
+    pub(crate) created: bool,
+    /// One of its copies was damaged or missing, and made anew from the other.
+    pub(crate) doubtful: bool,
+}
+
+/// The first event that is not the one its leaf was made of.
+fn differing(log: &dyn Log, tree: &TreeFiles) -> Result<Option<u64>, OpenError> {
+    let mut comparison = Comparison::new(tree);
+    let size = comparison.size().min(log.head());
+    let mut next = 1;
+    while next <= size {
+        let wanted = usize::try_from(size + 1 - next).unwrap_or(usize::MAX).min(4096);
+        for stored in log.read(next, wanted, 4 << 20).map_err(TreeError::from)? {
+            if comparison.push(&stored).is_err() {
+                return Ok(Some(first_differing(log, tree, stored.sequence)?));
+            }
+            next = stored.sequence + 1;
+        }
+    }
+    Ok(None)
+}
+
+/// The same, among those that were compared together with an event.
+fn first_differing(log: &dyn Log, tree: &TreeFiles, until: u64) -> Result<u64, OpenError> {
+    for sequence in until.saturating_sub(2 * WIDTH).max(1)..=until {
+        let stored = log.read(sequence, 1, usize::MAX).map_err(TreeError::from)?;
+        let leaf = tree.tile_hash(0, sequence - 1).map_err(OpenError::from)?;
+        if stored.first().is_none_or(|stored| hash::leaf(&stored.payload) != leaf) {
+            return Ok(sequence);
+        }
+    }
+    Ok(until)
+}
+
 impl Audit {
     /// Brings the tree up to the log, and looks whether it goes on from what was signed before. Where it does not, nothing is
     /// signed, and the log is only to be read.
     pub(crate) fn open(
         config: &Config,
         log: Arc<dyn Log>,
-        created: bool,
+        opening: Opening,
         seed: impl FnOnce() -> [u8; 32],
     ) -> Result<Opened, OpenError> {
         let mut findings = Vec::new();
+        let was_hashed = TreeFiles::open_read_only(&config.data_dir).is_ok_and(|tree| tree.size() > 0);
         let (mut tree, mended) = Tree::open(&config.data_dir, &*log)?;
         // That the newest hashes were not synced is usual after a kill.
         let unusual = mended.iter().filter(|finding| !matches!(finding, Finding::Unsynced { .. }));
         findings.extend(unusual.map(ToString::to_string));
+        // What opening the tree looks at is its end. Where an older event may be another than it was, all are looked at.
+        let differs = if opening.doubtful { differing(&*log, &tree.files())? } else { None };
         signing::catch_up(&mut tree, &*log)?;
         let copy = config.audit.checkpoint_copy.clone();
         let copy = copy.filter(|path| config.audit.copy_is_chosen || kept::can_keep(path));
         let kept = Kept::open(&config.data_dir, copy, &mut findings);
         let origin = format!("{}/{}", config.audit.name, log.id());
-        let key =
-            key::load(&config.audit.key_file(&config.data_dir), &origin, seed, created || kept.is_empty());
+        // A log of which events were hashed has had a key, unless it has just become another log.
+        let continued = || rollback::continued_before(&*log).map_err(TreeError::from);
+        let unsigned = kept.is_empty() && (!was_hashed || continued()?);
+        let key = key::load(
+            &config.audit.key_file(&config.data_dir),
+            &origin,
+            seed,
+            opening.created || log.head() == 0 || unsigned,
+        );
         let (key, mut suspended) = match key {
             Ok((key, finding)) => {
                 findings.extend(finding);
-                let suspended = kept.contradiction(&key, &tree.files());
+                let differs = differs.map(|sequence| {
+                    format!("event {sequence} is not the one that was hashed when it was written: this is another history")
+                });
+                let suspended = kept.contradiction(&key, &tree.files()).or(differs);
                 (key, suspended)
             }
             Err(key::KeyError::Io(error)) => return Err(error.into()),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tagtrail_domain::event::{Actor, Event, LogContinued, Recorded, Run};
 use tagtrail_domain::{Fact, StreamKey, limits};
 use tagtrail_event_log::continuation::continue_as;
-use tagtrail_event_log::{Log, LogId, SledLog, codec};
+use tagtrail_event_log::{Log, LogId, ReadError, SledLog, codec};
 use tagtrail_projection::View;
 
 use super::Opened;
@@ -25,8 +25,8 @@ const COMMAND: &str = "accept-rollback";
 ///
 /// A kill in the middle leaves the old log, which is asked for again, or the new one.
 pub(crate) async fn go_on(config: &Config, accepted: &Accepted, outside: &Outside) -> Result<(), ServeError> {
-    let (log, created, _) = open_log(config, outside).await?;
-    let opened = open_audit(config, log.clone(), created).await?;
+    let (log, opening, _) = open_log(config, outside).await?;
+    let opened = open_audit(config, log.clone(), opening).await?;
     let Some(why) = opened.audit.suspended() else {
         tracing::warn!(
             "there is no rollback to accept: the log goes on from what was signed; start without --accept-rollback"
@@ -34,7 +34,9 @@ pub(crate) async fn go_on(config: &Config, accepted: &Accepted, outside: &Outsid
         return close(log, opened);
     };
     let old_id = log.id();
-    if !opened.kept.is_of(old_id) && continued_before(&*log)? {
+    if !opened.kept.is_of(old_id)
+        && continued_before(&*log).map_err(|error| system("cannot read the log")(io::Error::other(error)))?
+    {
         // Killed after the log had become another one, and before what belongs to the old one was set aside. Had it been
         // signed as what it is now, that would be kept, and could be lost like anything else.
         close(log, opened)?;
@@ -61,11 +63,9 @@ fn close(log: Arc<SledLog>, opened: Opened) -> Result<(), ServeError> {
 }
 
 /// Whether the newest event tells that the log goes on from another one.
-fn continued_before(log: &dyn Log) -> Result<bool, ServeError> {
+pub(super) fn continued_before(log: &dyn Log) -> Result<bool, ReadError> {
     let head = log.head();
-    let newest = log
-        .read(head.max(1), 1, usize::MAX)
-        .map_err(|error| system("cannot read the log")(io::Error::other(error)))?;
+    let newest = log.read(head.max(1), 1, usize::MAX)?;
     let newest = newest.first().and_then(|stored| codec::decode(&stored.payload).ok());
     Ok(newest.is_some_and(|recorded| matches!(recorded.event.fact, Fact::LogContinued(_))))
 }

@@ -26,7 +26,16 @@ pub(crate) fn routes(audit: Arc<Audit>) -> Router {
     Router::new()
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*path}", get(tile))
+        .layer(axum::middleware::map_response(uncached))
         .with_state(audit)
+}
+
+/// What is not there yet may be there in a second: nobody is to keep that it was not.
+async fn uncached(mut response: Response) -> Response {
+    if !response.status().is_success() {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 async fn checkpoint(State(audit): State<Arc<Audit>>) -> Response {

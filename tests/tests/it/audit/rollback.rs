@@ -240,3 +240,19 @@ fn nothing_to_accept() {
     assert_eq!(findings(&server.client()), "[]");
     goes_on(&server);
 }
+
+/// A log whose key and checkpoints are all gone is not signed by another key as if nothing had been.
+#[test]
+fn a_key_that_is_lost_with_all_it_signed() {
+    let mut server = Server::start(Options::default()).expect("the server starts");
+    let head = fill(&Api::of(&server), 5);
+    covering(&Api::of(&server), head);
+    server.terminate().expect("the server ends");
+    let data = server.data();
+    for file in [data.join("log.key"), data.join("checkpoint"), data.with_extension("checkpoint")] {
+        fs::remove_file(file).expect("it can be removed");
+    }
+    server.restart().expect("it starts, to be read");
+    only_read(&server, "the key that did it is not in");
+    assert!(!data.join("log.key").exists(), "no other key is made");
+}

@@ -1,6 +1,6 @@
 //! `tagtrail audit prove` and `audit check`: one event with its proof in a file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -59,7 +59,11 @@ pub(super) fn prove(args: ProveArgs, context: &mut Context) -> Result<(), AuditE
             "{} is there already, and a proof is not written over: give another name",
             path.display()
         )),
-        _ => Failure::client(format!("cannot write {}: {error}", path.display())),
+        _ => {
+            // Half a proof is none, and would be in the way of a whole one.
+            fs::remove_file(&path).ok();
+            Failure::client(format!("cannot write {}: {error}", path.display()))
+        }
     })?;
     context.print(&format!("Wrote the proof of event {} to {}.\n", args.sequence, path.display()))?;
     Ok(())

@@ -71,7 +71,7 @@ impl Bench {
         let thread = queue.start(commits, outside.clone(), Rules::of(&config), alive).expect("a thread");
         let importing = Importing::new(importer, blobs.clone(), secrets.clone(), outside.clone(), 10);
         let config = Config { data_dir: dir.path().to_owned(), ..config };
-        let audit = Audit::open(&config, log.clone(), true, || [7; 32]).expect("opens").audit;
+        let audit = Audit::open(&config, log.clone(), Default::default(), || [7; 32]).expect("opens").audit;
         let places = Lots::new(&config.limits);
         let services = Services {
             audit,
