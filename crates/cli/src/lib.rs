@@ -26,6 +26,8 @@ mod failure;
 mod fields;
 mod flags;
 mod follow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod k8s;
 mod kinds;
 mod moment;

@@ -170,6 +170,7 @@ fn past_at<Z: TimeZone>(
     if time > now {
         return Err(MomentError::ToCome(told(time)));
     }
+    let time = on_the_wire(time).ok_or(MomentError::Past)?;
     Ok(When::Time(match second {
         Second::End if is_whole_second(text) => end_of_second(time).min(now),
         Second::Beginning | Second::End => time,
@@ -197,7 +198,7 @@ fn future_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Da
     if time <= now {
         return Err(MomentError::Over(told(time)));
     }
-    Ok(time)
+    on_the_wire(time).ok_or(MomentError::Future)
 }
 
 /// The time that lies so long after now.
@@ -206,7 +207,12 @@ fn future_at<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Da
 /// [`MomentError::Future`] for what no clock reaches.
 pub(crate) fn from_now(span: Duration) -> Result<DateTime<Utc>, MomentError> {
     let span = chrono::Duration::from_std(span).map_err(|_| MomentError::Future)?;
-    Utc::now().checked_add_signed(span).ok_or(MomentError::Future)
+    Utc::now().checked_add_signed(span).and_then(on_the_wire).ok_or(MomentError::Future)
+}
+
+/// A time as protobuf's `Timestamp` may hold it, and RFC 3339 write it: of the years 1 to 9999. chrono knows many more.
+fn on_the_wire(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    (1..=9_999).contains(&time.year()).then_some(time)
 }
 
 fn told(time: DateTime<Utc>) -> String {
@@ -453,6 +459,10 @@ mod tests {
         check("1234", "#1234");
         check(" 1234 ", "#1234");
         check("99999999999999999999", "refused: there is no such sequence…");
+        // Once taken, and refused by nobody: no time of the wire, and none that could be told.
+        check("-0001-01-01", "refused: write a sequence…");
+        check("0000-12-31T23:59:59Z", "refused: write a sequence…");
+        check("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z");
         check("now", "now");
         check("Now", "now");
 
@@ -580,6 +590,7 @@ mod tests {
         check("monday 9:00", "2026-11-30T08:00:00Z");
         check("2026-11-27 15:15", "refused: 2026-11-27T14:15:00Z is over: give a time that is yet to come");
         check("yesterday", "refused: 2026-11-25T23:00:00Z is over…");
+        check("in 100000 years", "refused: write a time such as 2026-12-01T09:00:00Z…");
         for no_time in ["", "1234", "2h", "2h ago", "in", "in x", "never", "now"] {
             check(no_time, "refused: write a time such as 2026-12-01T09:00:00Z…");
         }

@@ -21,7 +21,7 @@ pub const HEADER_BYTES: usize = 18;
 
 const VERSION: u8 = 1;
 const LAST_OF_RUN: u8 = 1;
-const CRC_AT: usize = 14;
+pub(crate) const CRC_AT: usize = 14;
 
 /// Why bytes are not a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -19,7 +19,7 @@ use crate::{LogId, Stored};
 
 mod reader;
 mod repair;
-mod segment;
+pub(crate) mod segment;
 mod survey;
 
 pub use reader::{Events, JournalReader, ReadJournalError, Unfinished};

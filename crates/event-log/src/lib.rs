@@ -40,6 +40,8 @@ pub mod directory;
 pub mod durable;
 mod files;
 pub mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod journal;
 pub mod memory;
 mod page;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use url::Url;
 
@@ -194,7 +195,7 @@ impl<'a> Connection<'a> {
             let answer = answer?;
             if answer.status == reqwest::StatusCode::UNAUTHORIZED && !fresh {
                 // A remembered token may have run out, and some registries tell only here what they want.
-                let challenge = Challenge::of(&answer);
+                let challenge = Challenge::of(&answer.headers);
                 let news = self.ping.challenge == Challenge::Open && challenge != Challenge::Open;
                 if news {
                     self.ping.challenge = challenge;
@@ -316,7 +317,7 @@ fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(format!("Basic {}", BASE64.encode(format!("{user}:{}", password.expose()))))
 }
 
-fn parse_token(body: &[u8]) -> Result<(Secret, Duration), Fault> {
+pub(crate) fn parse_token(body: &[u8]) -> Result<(Secret, Duration), Fault> {
     #[derive(Deserialize)]
     struct Token {
         #[serde(default)]
@@ -389,14 +390,14 @@ async fn ping_base(
         });
     }
     tracing::debug!(host = %source.host, scheme, status = %answer.status, "registry answers");
-    Ok(Ping { challenge: Challenge::of(&answer), base })
+    Ok(Ping { challenge: Challenge::of(&answer.headers), base })
 }
 
 impl Challenge {
     /// Reads `WWW-Authenticate`. Bearer wins over Basic, as with Docker.
-    fn of(answer: &Answer) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut found = Self::Open;
-        for value in answer.headers.get_all("www-authenticate") {
+        for value in headers.get_all("www-authenticate") {
             let Ok(text) = value.to_str() else { continue };
             let (scheme, parameters) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
             match scheme.to_ascii_lowercase().as_str() {

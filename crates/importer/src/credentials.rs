@@ -161,7 +161,7 @@ fn server_name(host: &str) -> &str {
 /// Docker's `config.json`, as far as it is about credentials.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct DockerConfig {
+pub(crate) struct DockerConfig {
     #[serde(default)]
     auths: Auths,
     #[serde(default)]
@@ -193,13 +193,16 @@ impl DockerConfig {
         if length > limits::CREDENTIALS_FILE_BYTES {
             return Err(format!("it is larger than {} bytes", limits::CREDENTIALS_FILE_BYTES));
         }
-        let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
-        serde_json::from_slice(&bytes)
+        Self::parse(&std::fs::read(file).map_err(|e| e.to_string())?)
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes)
             .map_err(|e| format!("line {}, column {} is not as expected", e.line(), e.column()))
     }
 
     /// The helper in charge of a host.
-    fn helper(&self, host: &str) -> Option<&str> {
+    pub(crate) fn helper(&self, host: &str) -> Option<&str> {
         let own =
             self.cred_helpers.iter().find(|(key, _)| Pattern::parse(key).is_some_and(|p| p.is_host(host)));
         own.map(|(_, helper)| helper)
@@ -208,7 +211,7 @@ impl DockerConfig {
             .filter(|h| !h.is_empty())
     }
 
-    fn matching(&self, host: &str, repository: &str) -> Vec<Credential> {
+    pub(crate) fn matching(&self, host: &str, repository: &str) -> Vec<Credential> {
         matching(&self.auths, host, repository)
     }
 }
@@ -344,7 +347,7 @@ async fn run_helper(name: &str, server: &str) -> Result<Option<Credential>, Stri
     parse_helper(&output).map(Some).ok_or_else(|| "it did not print what a helper prints".into())
 }
 
-fn parse_helper(output: &[u8]) -> Option<Credential> {
+pub(crate) fn parse_helper(output: &[u8]) -> Option<Credential> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Output {

@@ -435,7 +435,7 @@ fn checked(reference: &ImageReference) -> Result<ImageReference, Failure> {
     ImageReference::parse(&full.to_string()).map_err(|error| invalid_reference(&typed, &error))
 }
 
-fn parse_tags(body: &[u8]) -> Result<Vec<String>, Fault> {
+pub(crate) fn parse_tags(body: &[u8]) -> Result<Vec<String>, Fault> {
     #[derive(Deserialize)]
     struct Page {
         #[serde(default, deserialize_with = "few::<_, _, { limits::TAGS }>")]

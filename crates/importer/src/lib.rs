@@ -24,6 +24,8 @@ mod credentials;
 mod failure;
 mod fetch;
 mod few;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod go_json;
 mod go_net;
 mod guard;

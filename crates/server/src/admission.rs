@@ -39,6 +39,8 @@ const ALWAYS: [&str; 2] = ["/grpc.health.v1.Health/", "/tagtrail.v1.AdminService
 
 /// How tonic begins to say that a request is too large.
 const TOO_LARGE: &str = "Error, decoded message length too large: ";
+/// And that it is no message.
+const NO_MESSAGE: &str = "failed to decode Protobuf message: ";
 
 /// So many at the same time.
 #[derive(Clone)]
@@ -134,11 +136,16 @@ pub(crate) async fn admit(
     }
 }
 
-/// tonic says of a request that is too large that it is out of range, as nobody else does.
+/// tonic says of a request that is too large that it is out of range, as nobody else does, and of one that is no message at all
+/// that it is our fault.
 fn in_our_words(answer: Response) -> Response {
     let Some(status) = answer.extensions().get::<Status>() else { return answer };
-    match status.message().strip_prefix(TOO_LARGE) {
-        Some(sizes) if status.code() == Code::OutOfRange => errors::request_too_large(sizes).into_http(),
+    let message = status.message();
+    match (status.code(), message.strip_prefix(TOO_LARGE), message.strip_prefix(NO_MESSAGE)) {
+        (Code::OutOfRange, Some(sizes), _) => errors::request_too_large(sizes).into_http(),
+        (Code::Internal, _, Some(why)) => {
+            errors::usage(format!("the request is not the message of this call: {why}")).into_http()
+        }
         _ => answer,
     }
 }

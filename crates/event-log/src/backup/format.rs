@@ -93,7 +93,7 @@ pub(super) fn counts(contents: &Contents) -> [u64; 3] {
     [contents.events, contents.blobs, contents.lost.len() as u64]
 }
 
-pub(super) fn read_header(mut body: Bytes) -> Option<Header> {
+pub(crate) fn read_header(mut body: Bytes) -> Option<Header> {
     let mut id = [0; 16];
     if body.len() < 25 {
         return None;
@@ -119,7 +119,7 @@ pub(super) fn read_header(mut body: Bytes) -> Option<Header> {
 }
 
 /// What a record after the header says. An inner `None`: it is the end, with these counts.
-pub(super) fn read_part(kind: u8, mut body: Bytes) -> Result<Result<Part, [u64; 3]>, String> {
+pub(crate) fn read_part(kind: u8, mut body: Bytes) -> Result<Result<Part, [u64; 3]>, String> {
     match kind {
         EVENTS => {
             let mut events = Vec::new();

@@ -11,7 +11,7 @@
 //! Whoever writes a backup has checked it as whoever reads it will: the events lead to the root that was signed, and
 //! the blobs they name are there. Nothing holds more of it in memory than one part, and 32 bytes for each blob.
 
-mod format;
+pub(crate) mod format;
 pub mod parts;
 pub mod reader;
 pub mod restore;

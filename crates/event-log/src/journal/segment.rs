@@ -23,7 +23,7 @@ pub(crate) const SEGMENT_VERSION: u32 = 1;
 const SEGMENT_MAGIC: [u8; 8] = *b"tagtrail";
 /// Its first byte occurs in no UTF-8 text, so that looking for the next record in a damaged one stumbles rarely.
 const RECORD_MAGIC: [u8; 4] = [0xF7, b'r', b'e', b'c'];
-const RECORD_CRC_AT: usize = 20;
+pub(crate) const RECORD_CRC_AT: usize = 20;
 
 /// Why bytes are not the header of the segment that was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

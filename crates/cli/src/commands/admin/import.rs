@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
-use tagtrail_event_log::backup::{Check, Contents, Header, Part, Restoring};
+use tagtrail_event_log::backup::{Check, Contents, Header, Part};
 use tagtrail_event_log::{LogId, MAX_APPEND_BYTES, Stored, codec};
 
 use super::Key;
@@ -85,7 +85,8 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
     let check = Check::new(&header, vkey.as_ref()).map_err(|why| lines.wrong(&why))?;
     let mut restoring = begin(&args.data_dir, header.log_id)?;
     let mut progress = Progress::new();
-    let contents = take(&mut lines, check, &mut restoring, &mut progress)?;
+    let keep = |part: &Part| restoring.part(part).map_err(Failure::client);
+    let contents = take(&mut lines, check, keep, &mut progress)?;
     restoring.end(header, contents);
     let restored = commit(restoring, key.as_ref(), &mut progress)?;
     drop(progress);
@@ -95,7 +96,7 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<(), Failure> {
 fn take(
     lines: &mut Lines,
     mut check: Check,
-    restoring: &mut Restoring,
+    mut keep: impl FnMut(&Part) -> Result<(), Failure>,
     progress: &mut Progress,
 ) -> Result<Contents, Failure> {
     let mut events: Vec<Stored> = Vec::new();
@@ -111,7 +112,8 @@ fn take(
             }
             let part = Part::Events(std::mem::take(&mut events));
             size = 0;
-            give(&part, &mut check, restoring, lines)?;
+            check.part(&part).map_err(|why| lines.wrong(&why))?;
+            keep(&part)?;
             progress.say(&format!("Importing event {}", next - 1));
         }
         match line {
@@ -131,11 +133,15 @@ fn take(
             }
             Line { blob: Some(digest), bytes: Some(bytes), .. } => {
                 let bytes = lines.bytes(&bytes)?;
-                give(&Part::Blob { digest, bytes }, &mut check, restoring, lines)?;
+                let part = Part::Blob { digest, bytes };
+                check.part(&part).map_err(|why| lines.wrong(&why))?;
+                keep(&part)?;
             }
             Line { lost_blob: Some(digest), why, .. } => {
                 let why = why.unwrap_or_default();
-                give(&Part::Lost { digest, why }, &mut check, restoring, lines)?;
+                let part = Part::Lost { digest, why };
+                check.part(&part).map_err(|why| lines.wrong(&why))?;
+                keep(&part)?;
             }
             Line { end: Some(end), .. } => {
                 let contents = check.end().map_err(|why| lines.wrong(&why))?;
@@ -151,9 +157,13 @@ fn take(
     }
 }
 
-fn give(part: &Part, check: &mut Check, restoring: &mut Restoring, lines: &Lines) -> Result<(), Failure> {
-    check.part(part).map_err(|why| lines.wrong(&why))?;
-    restoring.part(part).map_err(Failure::client)
+/// Reads an export without making anything of it. Gives whether all of it is well.
+#[cfg(feature = "fuzz")]
+pub(crate) fn is_export(bytes: &[u8]) -> bool {
+    let mut lines = Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), "export".into());
+    let Ok(header) = lines.header() else { return false };
+    let Ok(check) = Check::new(&header, None) else { return false };
+    take(&mut lines, check, |_| Ok(()), &mut Progress::new()).is_ok()
 }
 
 /// The lines of the file, one at a time.
@@ -174,7 +184,11 @@ impl Lines {
                 File::open(path).map_err(|error| Failure::client(format!("cannot read {shown}: {error}")))?;
             Box::new(BufReader::new(file))
         };
-        Ok(Self { from, shown, number: 0, buffer: Vec::new() })
+        Ok(Self::over(from, shown))
+    }
+
+    fn over(from: Box<dyn BufRead>, shown: String) -> Self {
+        Self { from, shown, number: 0, buffer: Vec::new() }
     }
 
     /// Says in which line something is wrong.

@@ -8,6 +8,9 @@ mod received;
 mod restore;
 mod salvage;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use import::is_export;
+
 use std::io::IsTerminal as _;
 
 use tagtrail_api::v1::{RebuildViewRequest, RepublishRequest};
