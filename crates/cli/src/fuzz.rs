@@ -11,8 +11,11 @@ use crate::places::Place;
 use crate::print::{columns, jsonpath, template};
 use crate::told::{documents, stream};
 
+/// A parser under its name.
+pub type Parser = (&'static str, fn(&[u8]) -> bool);
+
 /// Every parser of what is typed, and of documents.
-pub const PARSERS: [(&str, fn(&[u8]) -> bool); 7] = [
+pub const PARSERS: [Parser; 7] = [
     ("jsonpath", jsonpath),
     ("go-template", go_template),
     ("custom-columns", custom_columns),

@@ -15,8 +15,11 @@ use crate::journal::segment::{
 };
 use crate::{MAX_APPEND_BYTES, codec};
 
+/// A parser under its name.
+pub type Parser = (&'static str, fn(&[u8]) -> bool);
+
 /// Every parser of stored bytes.
-pub const PARSERS: [(&str, fn(&[u8]) -> bool); 5] = [
+pub const PARSERS: [Parser; 5] = [
     ("event", event),
     ("frame", |bytes| with_sum(bytes, frame::CRC_AT, HEADER_BYTES, 0, &frame)),
     ("journal", journal),

@@ -10,8 +10,11 @@ use crate::manifest::{self, Descriptor, Manifest};
 use crate::pull_secrets::PullSecret;
 use crate::{auth, client, fetch, go_json, limits};
 
+/// A parser under its name.
+pub type Parser = (&'static str, fn(&[u8]) -> bool);
+
 /// Every parser of what registries and credential files hold.
-pub const PARSERS: [(&str, fn(&[u8]) -> bool); 10] = [
+pub const PARSERS: [Parser; 10] = [
     ("manifest", manifest),
     ("image-config", image_config),
     ("tag-list", tag_list),
