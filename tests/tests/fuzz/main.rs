@@ -54,7 +54,7 @@ fn every_parser() {
         || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     let seed = number("TAGTRAIL_FUZZ_SEED").unwrap_or_else(by_the_clock);
     let keep = told("TAGTRAIL_FUZZ_KEEP").map(PathBuf::from);
-    println!("TAGTRAIL_FUZZ_SEED={seed}");
+    eprintln!("TAGTRAIL_FUZZ_SEED={seed}");
 
     let parsers: Vec<Parser> = parsers::all().into_iter().filter(|(name, _)| name.contains(&only)).collect();
     assert!(!parsers.is_empty(), "there is no parser of that name");
@@ -143,7 +143,7 @@ fn feed((name, parse): Parser, seed: u64, time: Duration, keep: Option<&Path>) -
             return Err(greedy(name, parse, &batch));
         }
     }
-    println!("{name}: {tried} inputs, {accepted} understood, {} samples", own);
+    eprintln!("{name}: {tried} inputs, {accepted} understood, {own} samples");
     Ok(())
 }
 
@@ -220,6 +220,9 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        std::panic::set_hook(self.0.take().expect("it is there until now"));
+        // In the middle of a panic the hook cannot be changed, and need not be.
+        if !std::thread::panicking() {
+            std::panic::set_hook(self.0.take().expect("it is there until now"));
+        }
     }
 }
