@@ -102,6 +102,11 @@ fn sizes() {
     api.refused(api.streams().create_image_stream(noted(70_000)), Code::ResourceExhausted, too_large);
     assert_eq!(refused(&server, "request_bytes"), 1);
 
+    // What is no message at all was once answered as if the server were at fault.
+    let (code, words) = api.run(raw::call(&server, CREATE, &[], Bytes::from_static(b"\0\0\0\0\x01\x0c")));
+    assert_eq!(code, Code::InvalidArgument as i32, "{words}");
+    assert!(words.starts_with("the request is not the message of this call: "), "{words}");
+
     // Names and texts are bounded by what the log keeps for ever.
     let long = "x".repeat(300);
     api.refused(api.streams().create_image_stream(create(&long)), Code::InvalidArgument, "cannot be longer");
