@@ -80,7 +80,10 @@ fn get_prints_what_there_is_and_every_change() {
     ];
     assert_eq!(table.lines(5), want);
 
-    // It goes on when the server is back.
+    // It goes on when the server is back. All of them have heard of all of it by then.
+    events.lines(3);
+    json.lines(4);
+    names.lines(2);
     server.kill().expect("it can be killed");
     server.restart().expect("it starts");
     point(&client, "app:v2", 2);
