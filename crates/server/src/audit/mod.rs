@@ -116,12 +116,19 @@ pub(crate) struct Opening {
     pub(crate) doubtful: bool,
 }
 
-/// The first event that is not the one its leaf was made of.
-fn differing(log: &dyn Log, tree: &TreeFiles) -> Result<Option<u64>, OpenError> {
+/// What follows from its not being the log that was signed.
+const ONLY_READ: &str = "; the log is only read. Put back what is missing, or, if the loss is to be accepted, start once with --accept-rollback: the log then goes on under a new id, and its next event tells of this";
+
+fn another_history(sequence: u64) -> String {
+    format!("event {sequence} is not the one that was hashed when it was written: this is another history")
+}
+
+/// The first event that is not the one its leaf was made of, as far as there is time to look.
+fn differing(log: &dyn Log, tree: &TreeFiles, goes_on: impl Fn() -> bool) -> Result<Option<u64>, OpenError> {
     let mut comparison = Comparison::new(tree);
     let size = comparison.size().min(log.head());
     let mut next = 1;
-    while next <= size {
+    while next <= size && goes_on() {
         let wanted = usize::try_from(size + 1 - next).unwrap_or(usize::MAX).min(4096);
         for stored in log.read(next, wanted, 4 << 20).map_err(TreeError::from)? {
             if comparison.push(&stored).is_err() {
@@ -161,7 +168,7 @@ impl Audit {
         let unusual = mended.iter().filter(|finding| !matches!(finding, Finding::Unsynced { .. }));
         findings.extend(unusual.map(ToString::to_string));
         // What opening the tree looks at is its end. Where an older event may be another than it was, all are looked at.
-        let differs = if opening.doubtful { differing(&*log, &tree.files())? } else { None };
+        let differs = if opening.doubtful { differing(&*log, &tree.files(), || true)? } else { None };
         signing::catch_up(&mut tree, &*log)?;
         let copy = config.audit.checkpoint_copy.clone();
         let copy = copy.filter(|path| config.audit.copy_is_chosen || kept::can_keep(path));
@@ -179,10 +186,7 @@ impl Audit {
         let (key, mut suspended) = match key {
             Ok((key, finding)) => {
                 findings.extend(finding);
-                let differs = differs.map(|sequence| {
-                    format!("event {sequence} is not the one that was hashed when it was written: this is another history")
-                });
-                let suspended = kept.contradiction(&key, &tree.files()).or(differs);
+                let suspended = kept.contradiction(&key, &tree.files()).or(differs.map(another_history));
                 (key, suspended)
             }
             Err(key::KeyError::Io(error)) => return Err(error.into()),
@@ -193,9 +197,7 @@ impl Audit {
             }
         };
         if let Some(why) = &mut suspended {
-            why.push_str(
-                "; the log is only read. Put back what is missing, or, if the loss is to be accepted, start once with --accept-rollback: the log then goes on under a new id, and its next event tells of this",
-            );
+            why.push_str(ONLY_READ);
             findings.push(format!("nothing is written or signed: {why}"));
         }
         let audit = Arc::new(Self {

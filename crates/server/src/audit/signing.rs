@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::kept::{KeepError, Kept};
-use super::{Audit, Opened, Signed};
+use super::{Audit, ONLY_READ, Opened, Signed, another_history, differing};
 
 /// The shortest time between two checkpoints.
 const CADENCE: Duration = Duration::from_secs(1);
@@ -34,7 +34,28 @@ impl Opened {
         if audit.suspended().is_some() {
             return tokio::spawn(async {});
         }
-        tokio::spawn(follow(Signer { audit, tree, kept }, stop))
+        let looking = look_over(audit.clone(), stop.clone());
+        let following = follow(Signer { audit, tree, kept }, stop);
+        tokio::spawn(async { _ = tokio::join!(looking, following) })
+    }
+}
+
+/// Holds each event that was there at the start against the hash it had when it was written: what opening looked at is the end of the
+/// log. Beside everything else, for it takes some seconds for a million events.
+async fn look_over(audit: Arc<Audit>, stop: watch::Receiver<bool>) {
+    let looking = audit.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        differing(&*looking.log, &looking.tree, || !*stop.borrow() && looking.suspended().is_none())
+    });
+    match looked.await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(sequence))) => {
+            let why = another_history(sequence) + ONLY_READ;
+            tracing::error!(why, "the log is not signed any more, and only read");
+            audit.suspend(why);
+        }
+        Ok(Err(error)) => tracing::error!(%error, "the log could not be compared with its tree"),
+        Err(error) => tracing::error!(%error, "the log could not be compared with its tree"),
     }
 }
 
@@ -49,6 +70,9 @@ async fn follow(mut signer: Signer, mut stop: watch::Receiver<bool>) {
     let audit = signer.audit.clone();
     let mut head = audit.log.follow();
     loop {
+        if audit.suspended().is_some() {
+            return;
+        }
         let began = Instant::now();
         let stopping = *stop.borrow();
         head.mark_unchanged();

@@ -70,7 +70,8 @@ impl Bench {
             Commits { log: log.clone(), view: view.clone(), tail: watches.tail(), work: work.clone() };
         let thread = queue.start(commits, outside.clone(), Rules::of(&config), alive).expect("a thread");
         let importing = Importing::new(importer, blobs.clone(), secrets.clone(), outside.clone(), 10);
-        let config = Config { data_dir: dir.path().to_owned(), ..config };
+        let mut config = Config { data_dir: dir.path().to_owned(), ..config };
+        config.audit.checkpoint_copy = None;
         let audit = Audit::open(&config, log.clone(), Default::default(), || [7; 32]).expect("opens").audit;
         let places = Lots::new(&config.limits);
         let services = Services {
