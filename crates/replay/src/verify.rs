@@ -196,7 +196,9 @@ pub fn verify(
     }
     // A checkpoint that was kept speaks for what is older. Who keeps the log must say what it is now: to take that away is not to be
     // an answer either.
-    if source.checkpoint().is_none() && !checkpoints.is_empty() && matches!(against.trust, Trust::Given(_)) {
+    let signed = checkpoints.iter().filter(|compared| compared.agrees).map(|c| c.checkpoint.size()).max();
+    let some_unsigned = signed.is_some_and(|signed| signed < tree.size());
+    if source.checkpoint().is_none() && some_unsigned && matches!(against.trust, Trust::Given(_)) {
         unread = Some(
             "the log has no checkpoint of its own, so nobody has signed for what is newer than yours".into(),
         );

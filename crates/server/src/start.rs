@@ -244,6 +244,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     // Whoever was cut off may still hold a way to the writer; it ends all the same.
     writer.stop().await;
+    if outcome.is_err() {
+        // sled syncs as it is dropped, and panics where the disk does not let it. The process ends; the next start looks at what
+        // is there.
+        std::mem::forget((view.clone(), log.clone()));
+    }
     outcome?;
     tokio::task::spawn_blocking(move || close(writer_thread, &view, log))
         .await
