@@ -35,7 +35,7 @@ dependencies:
 
 # Feeds every parser, or those whose names contain `parser`, so many minutes each with what nobody would write.
 fuzz parser="" minutes="10":
-    TAGTRAIL_FUZZ="{{ parser }}" TAGTRAIL_FUZZ_SECS=$(({{ minutes }} * 60)) cargo test --release -p tagtrail-tests --test fuzz every_parser -- --nocapture
+    TAGTRAIL_FUZZ_SEED="$(date +%s)" TAGTRAIL_FUZZ="{{ parser }}" TAGTRAIL_FUZZ_SECS=$(({{ minutes }} * 60)) cargo test --release -p tagtrail-tests --test fuzz every_parser -- --nocapture
 
 # All benches; benches/README.md says what they answer.
 bench *arguments:

@@ -60,7 +60,7 @@ impl Template {
 
     fn parsed(text: &str) -> Result<Self, TemplateError> {
         let mut parts = split(text)?.into_iter();
-        match nodes(&mut parts)? {
+        match nodes(&mut parts, 0)? {
             (nodes, None) => Ok(Self { nodes, strict: false }),
             (_, Some(Stop::End)) => Err(error("unexpected {{end}}")),
             (_, Some(Stop::Else(_))) => Err(error("unexpected {{else}}")),
@@ -83,6 +83,9 @@ impl Template {
         Ok(scope.out)
     }
 }
+
+/// How deep blocks, and parentheses, stand within one another at most: each takes some of the stack.
+const DEPTH: usize = 100;
 
 fn error(text: impl Into<String>) -> TemplateError {
     TemplateError(text.into())
@@ -261,7 +264,11 @@ enum Stop {
 }
 
 /// Parses up to the end, or up to an `end` or `else`, and says which it was.
-fn nodes(parts: &mut std::vec::IntoIter<Part>) -> Result<(Vec<Node>, Option<Stop>), TemplateError> {
+/// `depth`: within how many blocks they stand.
+fn nodes(
+    parts: &mut std::vec::IntoIter<Part>,
+    depth: usize,
+) -> Result<(Vec<Node>, Option<Stop>), TemplateError> {
     let mut list = Vec::new();
     while let Some(part) = parts.next() {
         let tokens = match part {
@@ -277,7 +284,7 @@ fn nodes(parts: &mut std::vec::IntoIter<Part>) -> Result<(Vec<Node>, Option<Stop
                 return Ok((list, Some(Stop::Else(rest.to_vec()))));
             }
             tokens => list.push(match block_kind(tokens) {
-                Some(kind) => block(kind, &tokens[1..], parts)?,
+                Some(kind) => block(kind, &tokens[1..], parts, depth + 1)?,
                 None => {
                     let (variables, rest) = assigned(tokens);
                     let pipeline = whole_pipeline(rest, "command")?;
@@ -302,7 +309,15 @@ fn block_kind(tokens: &[Token]) -> Option<Block> {
 }
 
 /// Parses a block, whose own `{{if …}}` or the like is behind us, up to and with its `end`.
-fn block(kind: Block, tokens: &[Token], parts: &mut std::vec::IntoIter<Part>) -> Result<Node, TemplateError> {
+fn block(
+    kind: Block,
+    tokens: &[Token],
+    parts: &mut std::vec::IntoIter<Part>,
+    depth: usize,
+) -> Result<Node, TemplateError> {
+    if depth > DEPTH {
+        return Err(error(format!("blocks stand within one another more than {DEPTH} deep")));
+    }
     let (variables, rest) = assigned(tokens);
     let word = match kind {
         Block::If => "if",
@@ -310,14 +325,14 @@ fn block(kind: Block, tokens: &[Token], parts: &mut std::vec::IntoIter<Part>) ->
         Block::With => "with",
     };
     let pipeline = whole_pipeline(rest, word)?;
-    let (body, stop) = nodes(parts)?;
+    let (body, stop) = nodes(parts, depth)?;
     let otherwise = match stop {
         Some(Stop::End) => Vec::new(),
         // `else if` is an `if` in the `else`, and their `end` is one.
         Some(Stop::Else(tokens)) if block_kind(&tokens) == Some(kind) && kind != Block::Range => {
-            vec![block(kind, &tokens[1..], parts)?]
+            vec![block(kind, &tokens[1..], parts, depth + 1)?]
         }
-        Some(Stop::Else(tokens)) if tokens.is_empty() => match nodes(parts)? {
+        Some(Stop::Else(tokens)) if tokens.is_empty() => match nodes(parts, depth)? {
             (otherwise, Some(Stop::End)) => otherwise,
             (_, Some(Stop::Else(_))) => return Err(error("expected end; found {{else}}")),
             (_, None) => return Err(error("unexpected EOF")),
@@ -345,14 +360,18 @@ fn whole_pipeline(tokens: &[Token], place: &str) -> Result<Pipeline, TemplateErr
         return Err(error(format!("missing value for {place}")));
     }
     let mut tokens = tokens.iter();
-    let (pipeline, closed) = parse_pipeline(&mut tokens)?;
+    let (pipeline, closed) = parse_pipeline(&mut tokens, 0)?;
     if closed.is_some() { Err(error("unexpected right paren")) } else { Ok(pipeline) }
 }
 
-/// Parses a pipeline up to the end or up to a `)`; gives the fields behind that.
+/// Parses a pipeline up to the end or up to a `)`; gives the fields behind that. `depth`: within how many parentheses.
 fn parse_pipeline(
     tokens: &mut std::slice::Iter<'_, Token>,
+    depth: usize,
 ) -> Result<(Pipeline, Option<Vec<String>>), TemplateError> {
+    if depth > DEPTH {
+        return Err(error(format!("parentheses stand within one another more than {DEPTH} deep")));
+    }
     let mut pipeline = vec![Vec::new()];
     let mut closed = None;
     while let Some(token) = tokens.next() {
@@ -365,7 +384,7 @@ fn parse_pipeline(
                 call.push(Operand::Function(word.clone()));
             }
             Token::Word(word) => return Err(error(format!("function \"{word}\" not defined"))),
-            Token::Sign("(") => match parse_pipeline(tokens)? {
+            Token::Sign("(") => match parse_pipeline(tokens, depth + 1)? {
                 (nested, Some(fields)) => call.push(Operand::Nested(nested, fields)),
                 (_, None) => return Err(error("unclosed left paren")),
             },
@@ -521,6 +540,24 @@ mod tests {
                 }
             });
         assert!(checked >= 100, "only {checked} rows");
+    }
+
+    #[test]
+    fn what_stands_too_deep_is_refused() {
+        let nested = |open: &str, inner: &str, close: &str, depth: usize| {
+            Template::parse(&[open.repeat(depth), inner.into(), close.repeat(depth)].concat())
+        };
+        let blocks = |depth| nested("{{if .a}}", "x", "{{end}}", depth);
+        let parentheses =
+            |depth: usize| Template::parse(&format!("{{{{{}.a{}}}}}", "(".repeat(depth), ")".repeat(depth)));
+        let chain = |depth: usize| {
+            Template::parse(&format!("{{{{if .a}}}}{}{{{{end}}}}", "{{else if .b}}".repeat(depth)))
+        };
+        for what in [&blocks as &dyn Fn(usize) -> Result<Template, TemplateError>, &parentheses, &chain] {
+            assert!(what(DEPTH - 1).is_ok());
+            let refused = what(50_000).err().expect("too deep").to_string();
+            assert!(refused.ends_with("within one another more than 100 deep"), "{refused}");
+        }
     }
 
     #[test]
