@@ -108,6 +108,9 @@ fn order(left: &Value, right: &Value) -> Option<Ordering> {
     }
 }
 
+/// The largest width that Go's `fmt` heeds.
+const MOST_WIDE: usize = 1_000_000;
+
 /// Go's `Printf`, for the verbs `%s`, `%v`, `%d`, `%t` and `%q` with a width and `-` or `0`.
 fn printf(format: &str, values: &[Value]) -> String {
     let mut out = String::new();
@@ -135,12 +138,14 @@ fn printf(format: &str, values: &[Value]) -> String {
             (_, Value::Null) => format!("%!{letter}(<nil>)"),
             _ => format!("%!{letter}({}={})", go::type_of(value), go::text(value)),
         };
-        let width = flags.trim_start_matches('-').parse().unwrap_or(0);
-        out += &match flags.chars().next() {
-            Some('-') => format!("{text:<width$}"),
-            Some('0') if value.is_number() => format!("{text:0>width$}"),
-            _ => format!("{text:>width$}"),
-        };
+        // As Go does it: what is wider than a million is no width.
+        let width = flags.trim_start_matches('-').parse().ok().filter(|width| *width <= MOST_WIDE);
+        let missing = width.unwrap_or(0).saturating_sub(text.chars().count());
+        match flags.chars().next() {
+            Some('-') => out.extend([text, " ".repeat(missing)]),
+            Some('0') if value.is_number() => out.extend(["0".repeat(missing), text]),
+            _ => out.extend([" ".repeat(missing), text]),
+        }
     }
     out += rest;
     let extra: Vec<String> =
