@@ -13,7 +13,7 @@ use support::damage::{
 };
 use support::{Dice, ID, assert_history, open, options, read_all, runs_at, write};
 use tagtrail_event_log::journal::JournalReader;
-use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog};
+use tagtrail_event_log::{Log, LogId, OpenError, Options, SledLog, Tree, salvage};
 use tempfile::TempDir;
 
 /// Opens a damaged copy of the whole log and tells what happened; wherever it opens, the history must be whole.
@@ -403,4 +403,37 @@ fn a_second_process_is_told_who_has_it() {
     let expected = format!("is in use by another process (process {})", std::process::id());
     assert!(error.to_string().contains(&expected), "{error}");
     log.append(log.head(), &runs_at(log.head())).unwrap();
+}
+
+/// The last append is damaged and sled is gone, as right after a restore. It was hashed, so it was acknowledged: it is not called an
+/// append that never happened, and what is left of it is kept to be looked at.
+#[test]
+fn an_end_that_was_hashed_is_lost_and_not_unfinished() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path()).unwrap();
+    write(&log, 40);
+    let head = log.head();
+    log.append(head, &[vec!["a".into(), "b".into()]]).unwrap();
+    let (mut tree, _) = Tree::open(dir.path(), &log).unwrap();
+    tree.catch_up(&log, |_, _| ()).unwrap();
+    tree.sync().unwrap();
+    log.close().unwrap();
+    fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let segment = Damaged(dir.path().to_owned()).segments()[0].clone();
+    let mut bytes = fs::read(&segment).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+
+    let planned = salvage::examine(dir.path()).unwrap().to_string();
+    let lost = format!("the events {} to {} were hashed when they were written", head + 1, head + 2);
+    assert!(planned.contains(&lost), "{planned}");
+    let (log, report) = open(dir.path()).unwrap();
+    assert_eq!(log.head(), head);
+    let told = report.to_string();
+    let lost = format!("the events {} to {}, which were written once, are in no copy", head + 1, head + 2);
+    assert!(told.contains(&lost) && !told.contains("never acknowledged"), "{told}");
+    assert!(report.is_doubtful());
+    let aside =
+        segment.with_file_name(format!("{}.damaged-1", segment.file_name().unwrap().to_str().unwrap()));
+    assert_eq!(fs::read(aside).unwrap(), bytes);
 }

@@ -158,9 +158,9 @@ pub(crate) struct Queue(mpsc::Receiver<Job>);
 
 impl Writer {
     /// The way to a writer that is yet to be started. Writes wait until it is.
-    #[must_use]
     ///
     /// So many writes may wait. More are turned away with a word, instead of waiting without end.
+    #[must_use]
     pub(crate) fn new(waiting: usize) -> (Self, Queue) {
         let (jobs, queue) = mpsc::channel(waiting);
         (Self { jobs }, Queue(queue))

@@ -19,7 +19,7 @@ use super::{OpenError, Options};
 use crate::directory::{self, DataDirectory, DirectoryError, exchange};
 use crate::files::{create_dir, free_aside};
 use crate::journal::{self, Runs, Survey, SurveyError};
-use crate::{LogId, Stored};
+use crate::{LogId, Stored, tree};
 
 /// What there was to salvage. Written to be read by whoever looks after the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct SalvageReport {
     pub kept: u64,
     /// What neither copy has, in order. Empty if nothing is lost: then the log opens, and mends itself.
     pub lost: Vec<Lost>,
+    /// The last event that the tree has the hash of. So many were written once.
+    pub hashed: u64,
     /// How many events behind the last one kept can still be read, in the copies set aside.
     pub behind: u64,
     /// Where the damaged journal and the sled copy were set aside.
@@ -102,6 +104,7 @@ impl Salvage {
             format_lost: !format_well,
             kept: survey.head.max(sled_head),
             lost,
+            hashed: tree::hashed(directory.path()),
             behind: 0,
             aside: Vec::new(),
         };
@@ -246,10 +249,18 @@ impl Search<'_> {
 
 impl fmt::Display for SalvageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.lost.is_empty() {
-            write!(f, "log {}: no event is lost up to {}", self.id, self.kept)?;
+        let (id, kept, hashed) = (self.id, self.kept, self.hashed);
+        if self.lost.is_empty() && hashed <= kept {
+            write!(f, "log {id}: no event is lost up to {kept}")?;
         } else {
-            write!(f, "log {}: the events 1 to {} can be had", self.id, self.kept)?;
+            write!(f, "log {id}: the events 1 to {kept} can be had")?;
+        }
+        if self.lost.is_empty() && hashed > kept {
+            let first = kept + 1;
+            write!(
+                f,
+                "; the events {first} to {hashed} were hashed when they were written, and are in neither copy"
+            )?;
         }
         if self.format_lost {
             write!(f, "; FORMAT was missing or damaged")?;

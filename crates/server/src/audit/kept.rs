@@ -180,7 +180,7 @@ impl Place {
 
     fn write(&self, note: &str) -> io::Result<()> {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.new", std::process::id()));
+        name.push(".new");
         let new = self.path.with_file_name(name);
         let mut file = File::create(&new)?;
         file.write_all(note.as_bytes())?;

@@ -131,8 +131,12 @@ fn differing(log: &dyn Log, tree: &TreeFiles, goes_on: impl Fn() -> bool) -> Res
     while next <= size && goes_on() {
         let wanted = usize::try_from(size + 1 - next).unwrap_or(usize::MAX).min(4096);
         for stored in log.read(next, wanted, 4 << 20).map_err(TreeError::from)? {
-            if comparison.push(&stored).is_err() {
-                return Ok(Some(first_differing(log, tree, stored.sequence)?));
+            if let Err(error) = comparison.push(&stored) {
+                // It may also be a hash above leaves that are well: that is damage to the tree, and no other history.
+                return match first_differing(log, tree, stored.sequence)? {
+                    Some(sequence) => Ok(Some(sequence)),
+                    None => Err(error.into()),
+                };
             }
             next = stored.sequence + 1;
         }
@@ -141,15 +145,22 @@ fn differing(log: &dyn Log, tree: &TreeFiles, goes_on: impl Fn() -> bool) -> Res
 }
 
 /// The same, among those that were compared together with an event.
-fn first_differing(log: &dyn Log, tree: &TreeFiles, until: u64) -> Result<u64, OpenError> {
+fn first_differing(log: &dyn Log, tree: &TreeFiles, until: u64) -> Result<Option<u64>, OpenError> {
     for sequence in until.saturating_sub(2 * WIDTH).max(1)..=until {
         let stored = log.read(sequence, 1, usize::MAX).map_err(TreeError::from)?;
         let leaf = tree.tile_hash(0, sequence - 1).map_err(OpenError::from)?;
         if stored.first().is_none_or(|stored| hash::leaf(&stored.payload) != leaf) {
-            return Ok(sequence);
+            return Ok(Some(sequence));
         }
     }
-    Ok(until)
+    Ok(None)
+}
+
+/// A tree that is not the one of events that are well.
+fn damaged_tree(error: &OpenError) -> String {
+    format!(
+        "the Merkle tree is damaged ({error}): stop the server, delete tree/, and start it, and it comes back from the events"
+    )
 }
 
 impl Audit {
@@ -168,7 +179,14 @@ impl Audit {
         let unusual = mended.iter().filter(|finding| !matches!(finding, Finding::Unsynced { .. }));
         findings.extend(unusual.map(ToString::to_string));
         // What opening the tree looks at is its end. Where an older event may be another than it was, all are looked at.
-        let differs = if opening.doubtful { differing(&*log, &tree.files(), || true)? } else { None };
+        let differs = match opening.doubtful.then(|| differing(&*log, &tree.files(), || true)) {
+            Some(Ok(differs)) => differs,
+            Some(Err(error)) => {
+                findings.push(damaged_tree(&error));
+                None
+            }
+            None => None,
+        };
         signing::catch_up(&mut tree, &*log)?;
         let copy = config.audit.checkpoint_copy.clone();
         let copy = copy.filter(|path| config.audit.copy_is_chosen || kept::can_keep(path));

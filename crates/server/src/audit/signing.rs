@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::kept::{KeepError, Kept};
-use super::{Audit, ONLY_READ, Opened, Signed, another_history, differing};
+use super::{Audit, ONLY_READ, Opened, Signed, another_history, damaged_tree, differing};
 
 /// The shortest time between two checkpoints.
 const CADENCE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ impl Opened {
 
 /// Holds each event that was there at the start against the hash it had when it was written: what opening looked at is the end of the
 /// log. Beside everything else, for it takes some seconds for a million events.
-async fn look_over(audit: Arc<Audit>, stop: watch::Receiver<bool>) {
+pub(super) async fn look_over(audit: Arc<Audit>, stop: watch::Receiver<bool>) {
     let looking = audit.clone();
     let looked = tokio::task::spawn_blocking(move || {
         differing(&*looking.log, &looking.tree, || !*stop.borrow() && looking.suspended().is_none())
@@ -54,7 +54,7 @@ async fn look_over(audit: Arc<Audit>, stop: watch::Receiver<bool>) {
             tracing::error!(why, "the log is not signed any more, and only read");
             audit.suspend(why);
         }
-        Ok(Err(error)) => tracing::error!(%error, "the log could not be compared with its tree"),
+        Ok(Err(error)) => tracing::error!("{}", damaged_tree(&error)),
         Err(error) => tracing::error!(%error, "the log could not be compared with its tree"),
     }
 }
