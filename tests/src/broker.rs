@@ -12,7 +12,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use tempfile::TempDir;
+use tokio_stream::StreamExt as _;
 
 use crate::port::Port;
 use crate::process::Process;
@@ -23,6 +26,27 @@ use crate::{binary, wait};
 const AT_LEAST: (u32, u32) = (2, 12);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Follows the server's stream on a broker from its first message on, as long as there is this stream, and gives each message to
+/// `hear`. An end, of whatever kind, is where one begins anew.
+pub async fn follow(
+    url: &str,
+    mut hear: impl FnMut(&async_nats::Message) -> Result<(), async_nats::Error>,
+) -> Result<(), async_nats::Error> {
+    let jetstream = jetstream::new(async_nats::connect(url).await?);
+    let stream = jetstream.get_stream("TAGTRAIL").await?;
+    let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
+    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    loop {
+        // A stream that was made anew tells nobody: its consumer is silent.
+        match tokio::time::timeout(Duration::from_secs(2), messages.next()).await {
+            Ok(Some(message)) => hear(&message?.message)?,
+            Ok(None) => return Ok(()),
+            Err(_) if stream.get_info().await?.created == stream.cached_info().created => {}
+            Err(_) => return Ok(()),
+        }
+    }
+}
 
 /// How a broker is started. `default()` is one that keeps what it acknowledges and lets anyone do anything.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@
 //! | [`tls`]      | certificates for one test                                                   |
 //! | [`server`]   | a real `tagtrail serve`                                                     |
 //! | [`client`]   | a real `tagtrail` command line                                              |
+//! | [`chance`]   | numbers that look random and are the same in every run                       |
 //! | [`schema`]   | the JSON schema of events, as the proto would have it                       |
 //! | [`case`]     | a recorded run of the real image stream system                              |
 //! | [`replay`]   | the same run, done by Tagtrail                                              |
@@ -27,6 +28,7 @@
 pub mod binary;
 pub mod broker;
 pub mod case;
+pub mod chance;
 pub mod client;
 pub mod compare;
 pub mod faulty;

@@ -287,24 +287,45 @@ fn the_journal_names_its_first_bad_record() {
     assert!(JournalReader::open_read_only(&dir.path().join("log")).is_err());
 }
 
+/// A log, closed, and what one more append makes of its journal.
+struct LastAppend {
+    /// A copy from before the append.
+    before: TempDir,
+    /// Its head.
+    head: u64,
+    /// Bytes of its journal.
+    acknowledged: usize,
+    /// The journal with the append.
+    whole: Vec<u8>,
+}
+
+impl LastAppend {
+    fn of(events: u64, run: Vec<bytes::Bytes>) -> LastAppend {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = open(dir.path()).unwrap();
+        write(&log, events);
+        let head = log.head();
+        log.close().unwrap();
+        let before = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), before.path());
+        let acknowledged = fs::read(segment(dir.path())).unwrap().len();
+        let (log, _) = open(dir.path()).unwrap();
+        log.append(head, &[run]).unwrap();
+        drop(log);
+        let whole = fs::read(segment(dir.path())).unwrap();
+        LastAppend { before, head, acknowledged, whole }
+    }
+}
+
+/// The first file of a journal.
+fn segment(dir: &Path) -> PathBuf {
+    Damaged(dir.to_owned()).segments()[0].clone()
+}
+
 /// Whatever part of the last append reached the disk: it is there as a whole or not at all, and all before it is.
 #[test]
 fn a_torn_append_never_happened() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = open(dir.path()).unwrap();
-    write(&log, 5);
-    let head = log.head();
-    log.close().unwrap();
-    let before = tempfile::tempdir().unwrap();
-    copy_dir(dir.path(), before.path());
-    let segment = |dir: &Path| Damaged(dir.to_owned()).segments()[0].clone();
-    let acknowledged = fs::read(segment(dir.path())).unwrap().len();
-
-    let (log, _) = open(dir.path()).unwrap();
-    log.append(head, &[vec!["a".into(), "b".into()]]).unwrap();
-    drop(log);
-    let whole = fs::read(segment(dir.path())).unwrap();
-
+    let LastAppend { before, head, acknowledged, whole } = LastAppend::of(5, vec!["a".into(), "b".into()]);
     let check = |bytes: &[u8], expected: &str| {
         fs::write(segment(before.path()), bytes).unwrap();
         let (log, report) = open(before.path()).unwrap();
@@ -351,21 +372,8 @@ fn a_torn_append_never_happened() {
 /// length or without. It is there as a whole or never was.
 #[test]
 fn any_sectors_of_the_last_append() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = open(dir.path()).unwrap();
-    write(&log, 40);
-    let head = log.head();
-    log.close().unwrap();
-    let before = tempfile::tempdir().unwrap();
-    copy_dir(dir.path(), before.path());
-    let segment = |dir: &Path| Damaged(dir.to_owned()).segments()[0].clone();
-    let acknowledged = fs::read(segment(dir.path())).unwrap().len();
-    let (log, _) = open(dir.path()).unwrap();
-    let run: Vec<bytes::Bytes> = (0..12).map(|event| vec![b'a' + event; 3_000].into()).collect();
-    log.append(head, &[run]).unwrap();
-    drop(log);
-    let whole = fs::read(segment(dir.path())).unwrap();
-
+    let run = (0..12).map(|event| vec![b'a' + event; 3_000].into()).collect();
+    let LastAppend { before, head, acknowledged, whole } = LastAppend::of(40, run);
     let mut dice = Dice(4096);
     for round in 0..120 {
         let sector = [512, 4096][round % 2];
@@ -419,7 +427,7 @@ fn an_end_that_was_hashed_is_lost_and_not_unfinished() {
     tree.sync().unwrap();
     log.close().unwrap();
     fs::remove_dir_all(dir.path().join("log")).unwrap();
-    let segment = Damaged(dir.path().to_owned()).segments()[0].clone();
+    let segment = segment(dir.path());
     let mut bytes = fs::read(&segment).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&segment, &bytes).unwrap();

@@ -12,11 +12,12 @@ use tagtrail_api::v1::image_service_client::ImageServiceClient;
 use tagtrail_api::v1::{
     Event, GetImageRequest, GetStatusRequest, Image, ReadEventsRequest, RebuildViewRequest,
 };
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::server::{Options, Server};
 use tagtrail_tests::wait;
 use tokio::runtime::Runtime;
 
-use crate::world::{Chance, World};
+use crate::world::World;
 use crate::{from_environment, say};
 
 /// Much longer than anything here takes.

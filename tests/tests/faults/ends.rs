@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::server::Options;
 
-use crate::world::{Chance, Manner, World};
+use crate::world::{Manner, World};
 use crate::{from_environment, say};
 
 /// The longest time between the first write of a round and its kill. Most are shorter.

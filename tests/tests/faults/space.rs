@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::server::Options;
 use tagtrail_tests::wait;
 use tonic::Code;
 
 use crate::disk::Disk;
-use crate::world::{Chance, Manner, World};
+use crate::world::{Manner, World};
 use crate::{from_environment, say};
 
 const SOON: Duration = Duration::from_secs(30);

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
 use tagtrail_api::v1::audit_service_client::AuditServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
@@ -20,13 +18,13 @@ use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tagtrail_api::v1::watch_request::Begin;
 use tagtrail_api::v1::watch_response::Answer;
 use tagtrail_api::v1::*;
-use tagtrail_tests::broker::Broker;
+use tagtrail_tests::broker::{self, Broker};
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::faulty::Faulty;
 use tagtrail_tests::port::Port;
 use tagtrail_tests::server::{Options, Server};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_stream::StreamExt as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -42,23 +40,6 @@ const IMAGES: usize = 6;
 const SWAPPED: u64 = 2;
 /// Much longer than anything here takes, on a machine that has a lot to do.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        number ^ (number >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// What a writer does about a command that was not answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -667,18 +648,7 @@ async fn subscribe(
     heard: &Mutex<BTreeMap<u64, Vec<u8>>>,
     repeated: &AtomicU64,
 ) -> Result<(), async_nats::Error> {
-    let jetstream = jetstream::new(async_nats::connect(url).await?);
-    let stream = jetstream.get_stream("TAGTRAIL").await?;
-    let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
-    loop {
-        // A stream that was made anew tells nobody: its consumer is silent.
-        let message = match tokio::time::timeout(Duration::from_secs(2), messages.next()).await {
-            Ok(Some(message)) => message?,
-            Ok(None) => return Ok(()),
-            Err(_) if stream.get_info().await?.created == stream.cached_info().created => continue,
-            Err(_) => return Ok(()),
-        };
+    broker::follow(url, |message| {
         let headers = message.headers.as_ref().ok_or("a message without headers")?;
         let sequence: u64 =
             headers.get("ce-sequence").ok_or("a message without sequence")?.as_str().parse()?;
@@ -690,7 +660,9 @@ async fn subscribe(
             Some(_) => drop(repeated.fetch_add(1, Ordering::Relaxed)),
             None => drop(heard.insert(sequence, payload)),
         }
-    }
+        Ok(())
+    })
+    .await
 }
 
 impl Drop for Watcher {

@@ -1,19 +1,17 @@
 //! Inputs from samples, by chance that can be repeated.
 
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-pub(crate) struct Chance(u64);
+use tagtrail_tests::chance;
+
+/// What is tried, the same for the same seed and name.
+pub(crate) struct Chance(chance::Chance);
 
 impl Chance {
     pub(crate) fn of(seed: u64, name: &str) -> Self {
-        Self(seed ^ hash(name.as_bytes()))
+        Self(chance::Chance(seed ^ hash(name.as_bytes())))
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        number ^ (number >> 31)
+        self.0.next_number()
     }
 
     /// Less than `bound`, which is not 0.

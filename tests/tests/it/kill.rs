@@ -19,12 +19,13 @@ use std::time::Duration;
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::{Event, ReadEventsRequest, RebuildViewRequest};
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::compare::difference;
 use tagtrail_tests::server::{Options, Server};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::storm::{Chance, Heard, Write, connect};
+use crate::storm::{Heard, Write, connect};
 
 /// How often the server is killed, unless `TAGTRAIL_KILLS` says otherwise.
 const KILLS: u32 = 200;
@@ -70,7 +71,7 @@ async fn storm(server: &mut Server, chance: &mut Chance, round: u32) -> Vec<(Wri
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         let channel = connect(server).await;
-        let mut chance = Chance(chance.next());
+        let mut chance = Chance(chance.next_number());
         writers.spawn(async move {
             let mut heard = Vec::new();
             for number in 0.. {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use tagtrail_api::v1::admin_service_client::AdminServiceClient;
 use tagtrail_api::v1::event_service_client::EventServiceClient;
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
@@ -16,10 +15,9 @@ use tagtrail_api::v1::{
     Event, GetStatusRequest, GetStatusResponse, ReadEventsRequest, SetTagRequest, SourceKind, TagSource,
     WriteOptions,
 };
-use tagtrail_tests::broker::Broker;
+use tagtrail_tests::broker::{self, Broker};
 use tagtrail_tests::server::{Options, Server};
 use tokio::task::{JoinHandle, JoinSet, block_in_place};
-use tokio_stream::StreamExt as _;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long the broker recognises a repeated message: outages are longer.
@@ -116,18 +114,7 @@ async fn follow(
     seen: &Mutex<HashMap<String, Vec<u8>>>,
     repeats: &AtomicU64,
 ) -> Result<(), async_nats::Error> {
-    let jetstream = jetstream::new(async_nats::connect(url).await?);
-    let stream = jetstream.get_stream("TAGTRAIL").await?;
-    let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
-    loop {
-        // A stream that was made anew tells nobody: its consumer is silent.
-        let message = match tokio::time::timeout(Duration::from_secs(2), messages.next()).await {
-            Ok(Some(message)) => message?,
-            Ok(None) => return Ok(()),
-            Err(_) if stream.get_info().await?.created == stream.cached_info().created => continue,
-            Err(_) => return Ok(()),
-        };
+    broker::follow(url, |message| {
         let headers = message.headers.clone().unwrap_or_default();
         let header =
             |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
@@ -141,7 +128,9 @@ async fn follow(
         if news.last().is_none_or(|last| *last < sequence) {
             news.push(sequence);
         }
-    }
+        Ok(())
+    })
+    .await
 }
 
 /// Writers that go on until they are told to stop, over restarts of the server.

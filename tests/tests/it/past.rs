@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tagtrail_api::v1::moment::When;
 use tagtrail_api::v1::*;
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::compare::difference;
 use tagtrail_tests::faulty::{Fault, Faulty};
 use tagtrail_tests::server::{Options, Server};
@@ -14,7 +15,6 @@ use tonic::{Code, Response, Status};
 
 use crate::api::Api;
 use crate::pool::{HERE, Pool, image, set, tag};
-use crate::storm::Chance;
 
 const STREAMS: [&str; 3] = ["app", "base", "web"];
 const TAGS: [&str; 4] = ["v1", "v2", "edge", "prod"];

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tagtrail_api::v1::tag_service_client::TagServiceClient;
 use tagtrail_api::v1::*;
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::faulty::Faulty;
 use tagtrail_tests::server::{Options, Server};
 use tokio::runtime::Runtime;
@@ -18,7 +19,7 @@ use tonic::Code;
 
 use crate::api::Api;
 use crate::pool::{Pool, image};
-use crate::storm::{Chance, connect};
+use crate::storm::connect;
 
 const TAGS: usize = 50;
 /// How often the server is really killed.

@@ -8,6 +8,7 @@ use tagtrail_api::v1::{
     CreateImageStreamRequest, DeleteImageStreamRequest, DeleteTagRequest, SetLookupPolicyRequest,
     SetTagRequest, SourceKind, TagSource, UpdateMetadataRequest, WriteOptions, WriteResult,
 };
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::server::Server;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
@@ -149,21 +150,4 @@ pub(crate) async fn storm(server: &Server, name: &str, writes: u64) {
 pub(crate) async fn connect(server: &Server) -> Channel {
     let endpoint = Endpoint::from_shared(server.url()).expect("the server has a URL");
     endpoint.connect().await.expect("the server takes connections")
-}
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        number ^ (number >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }

@@ -9,13 +9,14 @@ use std::process::Command;
 
 use tagtrail_api::v1::GetCheckpointRequest;
 use tagtrail_tests::binary;
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::client::Client;
 use tagtrail_tests::server::{Options, Server};
 use tagtrail_transparency::{Checkpoint, Hash, SigningKey};
 use tokio::runtime::Runtime;
 
 use crate::api::Api;
-use crate::storm::{Chance, storm};
+use crate::storm::storm;
 
 /// More than two full tiles, and a third that is not full.
 const EVENTS: u64 = 600;

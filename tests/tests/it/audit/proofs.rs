@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tagtrail_api::v1::*;
+use tagtrail_tests::chance::Chance;
 use tagtrail_tests::server::{Options, Server};
 use tagtrail_transparency::{Checkpoint, Hash, Receipt, VerifierKey, hash, proof};
 use tokio::runtime::Runtime;
@@ -10,7 +11,7 @@ use tonic::Code;
 
 use super::{covering, fill, goes_on, open, point};
 use crate::api::Api;
-use crate::storm::{Chance, storm};
+use crate::storm::storm;
 
 /// How often the server is killed.
 const KILLS: u64 = 8;
