@@ -45,4 +45,5 @@ bench *arguments:
 bench-peers:
     command -v etcd >/dev/null || apt-get install --yes etcd-server
     cargo build --release -p tagtrail-cli
-    TAGTRAIL_BIN=target/release/tagtrail TMPDIR=target/tmp cargo bench -p tagtrail-benches --bench peers
+    mkdir -p target/tmp
+    TAGTRAIL_BIN="$PWD/target/release/tagtrail" TMPDIR="$PWD/target/tmp" cargo bench -p tagtrail-benches --bench peers

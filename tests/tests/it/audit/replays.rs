@@ -27,6 +27,11 @@ fn who_speaks_for_the_events() {
     let given = done(&client, &["audit", "verify", "--vkey", &vkey]);
     assert!(given.contains("All is well."), "{given}");
 
+    // Another log than that of the server which is asked is no false alarm.
+    let another = Server::start(Options::default()).expect("the server starts");
+    covering(&Api::of(&another), fill(&Api::of(&another), 3));
+    fails(&client, &["audit", "verify", "--log-url", &another.log_url()], 2, "keeps the log");
+
     let printed = client.run(&["audit", "replay", "--vkey", &vkey]).expect("tagtrail runs");
     assert!(printed.stderr.contains(&format!("As of event {head}, recorded at ")), "{printed:?}");
     assert!(printed.stderr.contains("signatures were checked against the key that was given"), "{printed:?}");

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tagtrail_api::v1::GetStatusResponse;
 use tagtrail_replay::verify::{Compared, Verdict};
 use tagtrail_replay::{Against, Trust, shown, verify};
 use tagtrail_transparency::VerifierKey;
@@ -40,8 +41,21 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<(), AuditError> {
     let checkpoints = args.checkpoint.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
     let checkpoints = checkpoints.collect::<Result<Vec<_>, Failure>>()?;
     let source = args.what.open(context)?;
+    // An error is met again when it is asked what it shows.
+    let server = if args.what.is_the_server() { status(context).ok() } else { None };
+    if let (Some(server), Some(id)) = (&server, source.log_id())
+        && server.log_id != id.to_string()
+    {
+        let text = format!(
+            "{} is the log {id}, and the server {} keeps the log {}: name the log alone, without --log-url, or the server it is of",
+            source.name(),
+            context.server,
+            server.log_id
+        );
+        return Err(Failure::client(text).into());
+    }
     let trust = match Trust::of(policy, &*source)? {
-        Trust::Nobody if args.what.is_the_server() => of_server(context)?,
+        Trust::Nobody => server.map_or(Trust::Nobody, named_by),
         trust => trust,
     };
     let kept: Vec<String> = checkpoints.iter().map(|(name, _)| name.clone()).collect();
@@ -67,10 +81,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<(), AuditError> {
 }
 
 /// The key that the server names.
-fn of_server(context: &Context) -> Result<Trust, Failure> {
-    let key = status(context)?.audit.unwrap_or_default().verifier_key;
-    let key: Option<VerifierKey> = key.parse().ok();
-    Ok(key.map_or(Trust::Nobody, |key| Trust::Own(Box::new(key))))
+fn named_by(server: GetStatusResponse) -> Trust {
+    let key: Option<VerifierKey> = server.audit.unwrap_or_default().verifier_key.parse().ok();
+    key.map_or(Trust::Nobody, |key| Trust::Own(Box::new(key)))
 }
 
 /// Whether a signature or a checkpoint that somebody kept speaks for the events. Nobody need speak for none.
